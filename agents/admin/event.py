@@ -1,0 +1,80 @@
+"""Events: the only history. Nothing here is ever changed."""
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
+
+from agents import words
+from agents.admin import columns
+from agents.admin.filters import EventFamilyFilter
+from agents.models import Command, Event
+from controlplane.console.admin import HistoryAdmin, PageAdmin
+from controlplane.console.formatting import NOTHING, age, cut
+
+
+@admin.register(Event)
+class EventAdmin(HistoryAdmin, PageAdmin):
+    list_display = ("what", "level_column", "occurred", "service_column", "instance_column", "subject", "told", "by")
+    list_filter = (
+        EventFamilyFilter,
+        ("kind", ChoicesDropdownFilter),
+        ("level", ChoicesDropdownFilter),
+        ("service", AutocompleteSelectFilter),
+        ("instance", AutocompleteSelectFilter),
+    )
+    search_fields = ("=event_id", "task_name", "exception_type", "message")
+    date_hierarchy = "occurred_at"
+    page_template = "admin/agents/event/page.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Event]:
+        return super().get_queryset(request).select_related("service", "instance").defer("traceback", "meta")
+
+    @admin.display(description=_("Event"), ordering="kind")
+    def what(self, row: Event) -> str:
+        return row.get_kind_display()
+
+    @admin.display(description=_("Level"), ordering="level")
+    def level_column(self, row: Event) -> SafeString:
+        return columns.event_level(row)
+
+    @admin.display(description=_("Occurred"), ordering="occurred_at")
+    def occurred(self, row: Event) -> SafeString | str:
+        return age(row.occurred_at)
+
+    @admin.display(description=_("Service"))
+    def service_column(self, row: Event) -> SafeString | str:
+        return columns.service_link(row.service)
+
+    @admin.display(description=_("Instance"))
+    def instance_column(self, row: Event) -> SafeString | str:
+        return columns.instance_link(row.instance)
+
+    @admin.display(description=_("Subject"))
+    def subject(self, row: Event) -> SafeString | str:
+        if row.command_id is not None:
+            return columns.command_link(row.command_id)
+        return cut(row.task_name, 40)
+
+    @admin.display(description=_("Message"))
+    def told(self, row: Event) -> SafeString | str:
+        if not row.exception_type:
+            return words.event_words(row, 80)
+        return cut(": ".join(part for part in (row.exception_type, row.message) if part), 80)
+
+    @admin.display(description=_("By"))
+    def by(self, row: Event) -> str:
+        return row.actor or NOTHING
+
+    def get_page_queryset(self, request: HttpRequest) -> QuerySet[Event]:
+        return Event.objects.select_related("service", "instance")
+
+    def page_context(self, request: HttpRequest, obj: Event) -> dict[str, object]:
+        command = Command.objects.filter(pk=obj.command_id).defer("args", "result").first() if obj.command_id else None
+        return {
+            "title": obj.get_kind_display(),
+            "command": command,
+            "delay_ms": max(0.0, (obj.received_at - obj.occurred_at).total_seconds() * 1000),
+        }

@@ -1,0 +1,49 @@
+"""List filters whose choices the database does not have to be asked for."""
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from unfold.contrib.filters.admin import DropdownFilter
+
+from agents.models.command import CommandKind
+from agents.models.event import EventKind
+
+
+class KindFilter(DropdownFilter):  # type: ignore[misc]
+    """Commands of one kind."""
+
+    title = _("command")
+    parameter_name = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return list(CommandKind.choices)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(kind=self.value()) if self.value() else queryset
+
+
+class EventFamilyFilter(DropdownFilter):  # type: ignore[misc]
+    """Events of one family: what comes before the dot of their kind."""
+
+    title = _("subject")
+    parameter_name = "family"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [
+            ("task.", _("Tasks")),
+            ("instance.", _("Instances")),
+            ("session.", _("Sessions")),
+            ("service.", _("Services")),
+            ("command.", _("Commands")),
+            ("token.", _("Tokens")),
+            ("agent.", _("Agents")),
+            ("ingest.", _("Refused records")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if not self.value():
+            return queryset
+        kinds = [kind for kind in EventKind.values if kind.startswith(str(self.value()))]
+        return queryset.filter(kind__in=kinds)

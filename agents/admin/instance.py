@@ -1,0 +1,206 @@
+"""Instances: the state of each running agent, live, and the form that sends it commands."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
+
+from agents import badges
+from agents.admin import columns
+from agents.admin.bulk import BulkCommandMixin
+from agents.admin.sending import (
+    Choices,
+    OrderForm,
+    actor_of,
+    choices_for_instance,
+    control_state,
+    ensure_may_send,
+    kinds_for,
+    prefilled,
+    task_buttons,
+    typed,
+)
+from agents.models import Command, Instance
+from agents.selectors.events import notable_events
+from agents.selectors.presence import Presence, conflict_state, presence, presences
+from controlplane.common.errors import ControlPlaneError, Forbidden, Invalid, Unauthorized
+from controlplane.console.admin import PageAdmin, redirect_to_login_again
+from controlplane.console.formatting import NOTHING, admin_url, age
+from tasks_app.models import TaskControls
+from tasks_app.services.commands import order_command
+
+EVENTS_SHOWN = 20
+COMMANDS_SHOWN = 10
+
+
+@admin.register(Instance)
+class InstanceAdmin(BulkCommandMixin, PageAdmin):
+    list_display = (
+        "name",
+        "service_column",
+        "connectivity_column",
+        "since",
+        "health_column",
+        "last_seen",
+        "inflight",
+        "version",
+    )
+    list_display_links = ("name",)
+    list_filter = (
+        ("connectivity", ChoicesDropdownFilter),
+        ("health", ChoicesDropdownFilter),
+        ("dialect", ChoicesDropdownFilter),
+        "service__environment",
+        ("service", AutocompleteSelectFilter),
+    )
+    list_select_related = ("service",)
+    search_fields = ("node_name", "hostname", "=external_id", "service__name", "deployment_version")
+    date_hierarchy = "created_at"
+    page_template = "admin/agents/instance/page.html"
+
+    @admin.display(description=_("Instance"), ordering="node_name")
+    def name(self, row: Instance) -> str:
+        return row.node_name or row.external_id[:8]
+
+    @admin.display(description=_("Service"), ordering="service__name")
+    def service_column(self, row: Instance) -> SafeString | str:
+        return columns.service_link(row.service)
+
+    @admin.display(description=_("Connectivity"), ordering="connectivity")
+    def connectivity_column(self, row: Any) -> SafeString:
+        return badges.connectivity(row.presence)
+
+    @admin.display(description=_("Since"), ordering="connectivity_changed_at")
+    def since(self, row: Any) -> SafeString | str:
+        return age(row.presence.since)
+
+    @admin.display(description=_("Health"), ordering="health")
+    def health_column(self, row: Any) -> SafeString:
+        return badges.health(row.presence)
+
+    @admin.display(description=_("Last seen"), ordering="last_seen_at")
+    def last_seen(self, row: Any) -> SafeString | str:
+        return age(row.presence.last_heard_at)
+
+    @admin.display(description=_("In flight"), ordering="inflight_tasks")
+    def inflight(self, row: Instance) -> str:
+        return NOTHING if row.inflight_tasks is None else str(row.inflight_tasks)
+
+    @admin.display(description=_("Version"), ordering="deployment_version")
+    def version(self, row: Instance) -> str:
+        return row.deployment_version or NOTHING
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        """The rows of the page, each with its `presence`."""
+        changelist = super().get_changelist_instance(request)
+        rows: list[Any] = list(changelist.result_list)
+        for row, here in zip(rows, presences(rows), strict=True):
+            row.presence = here
+        return changelist
+
+    def get_page_queryset(self, request: HttpRequest) -> QuerySet[Instance]:
+        return Instance.objects.select_related("service", "task_controls")
+
+    def get_page_urls(self) -> list[tuple[str, str, Callable[..., HttpResponse]]]:
+        return [("send", "send", self.send_view), ("live", "live", self.live_view)]
+
+    def page_context(self, request: HttpRequest, obj: Instance) -> dict[str, object]:
+        live = self._live_context(request, obj)
+        choices: Choices = live["choices"]
+        return {
+            **live,
+            "form": OrderForm(initial=prefilled(request), choices=choices, surface=Command.Surface.INSTANCE),
+            "form_open": "kind" in request.GET,
+            "form_action": admin_url("agents_instance_send", obj.pk),
+        }
+
+    def _live_context(self, request: HttpRequest, instance: Instance) -> dict[str, Any]:
+        """What changes while the page is open. Seven queries, whatever the size."""
+        here = presence(instance)
+        controls = _controls(instance)
+        choices = choices_for_instance(here.session, here.last_session, controls, kinds_for(request))
+        return {
+            "presence": here,
+            "session": here.session,
+            "choices": choices,
+            "may_send": bool(kinds_for(request)),
+            "conflict": conflict_state(instance, now=timezone.now()),
+            "degraded_means": badges.HEALTH_MEANS.get(instance.health, "") if here.is_current else "",
+            "controls": controls,
+            "tasks": _task_rows(here, controls, choices),
+            "events": notable_events(instance=instance)[:EVENTS_SHOWN],
+            "commands": Command.objects.filter(instance=instance)
+            .defer("args", "result")
+            .order_by("-created_at", "-id")[:COMMANDS_SHOWN],
+        }
+
+    def live_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The parts of the page that console.js asks for again every few seconds."""
+        instance = self.get_page_object(request, object_id)
+        context = {**self._live_context(request, instance), "object": instance}
+        return TemplateResponse(request, "admin/agents/instance/live.html", context)
+
+    def send_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Order one command of this instance; what was typed stays on the page when it is refused."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        instance = self.get_page_object(request, object_id)
+        form = OrderForm(
+            request.POST, choices=self._live_context(request, instance)["choices"], surface=Command.Surface.INSTANCE
+        )
+        kind = request.POST.get("kind", "")
+        status = 422
+        try:
+            ensure_may_send(request, kind)
+            if form.is_valid():
+                command = order_command(instance.pk, form.order(), actor=actor_of(request))
+                messages.success(
+                    request,
+                    gettext("Ordered: %(kind)s. Its state is below.") % {"kind": columns.kind_label(command.kind)},
+                )
+                return HttpResponseRedirect(admin_url("agents_instance_change", instance.pk))
+        except Unauthorized:
+            back = admin_url("agents_instance_change", instance.pk, **typed(request))
+            return redirect_to_login_again(f"{back}#send")
+        except Invalid as error:
+            form.add_service_error(error)
+        except ControlPlaneError as error:
+            form.full_clean()
+            form.add_error(None, str(error))
+            status = 403 if isinstance(error, Forbidden) else 409
+        return self.render_page(request, instance, form=form, form_open=True, status=status)
+
+
+def _controls(instance: Instance) -> TaskControls | None:
+    """What its last heartbeat said of its tasks, or None where none came; free if it was selected along."""
+    return getattr(instance, "task_controls", None)
+
+
+def _task_rows(here: Presence, controls: TaskControls | None, choices: Choices) -> list[Mapping[str, Any]]:
+    """Every task of the service, with what this instance says of it and the commands that it would take now."""
+    instance = here.instance
+    known = {entry["task_name"]: entry for entry in (controls.controls if controls else ())}
+    tasks = {task.name: task for task in instance.service.tasks.defer("source_config", "retry_policy")}
+    rows: list[Mapping[str, Any]] = []
+    for name in sorted(tasks.keys() | known.keys()):
+        entry = known.get(name, {})
+        rows.append(
+            {
+                "name": name,
+                "task": tasks.get(name),
+                "control": entry or None,
+                # A drained agent still reports its tasks as running.
+                "state": "drained" if here.drain else control_state(entry),
+                "actions": task_buttons(instance, name, choices, entry),
+            }
+        )
+    return rows

@@ -1,0 +1,225 @@
+"""Services: what runs where, in how many versions, and the same command for many instances."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+
+from agents.admin.sending import OrderForm, actor_of, choices_for_service, ensure_may_send, kinds_for, prefilled, typed
+from agents.models import Command, Event, Instance, Service, Session
+from agents.models.event import EventKind
+from agents.models.instance import Connectivity
+from agents.selectors.events import notable_events
+from agents.selectors.overview import RECENT
+from agents.selectors.presence import presences
+from controlplane.common.errors import ControlPlaneError, Forbidden, Invalid, Unauthorized
+from controlplane.console.admin import PageAdmin, redirect_to_login_again
+from controlplane.console.formatting import NOTHING, admin_url, age, badge, link, short
+from tasks_app.services.commands import FanOut, fan_out
+
+INSTANCES_SHOWN = 200
+EVENTS_SHOWN = 20
+COMMANDS_SHOWN = 10
+# The last fan-out of a person, kept in their session so that reloading the result sends nothing again.
+FAN_OUT_KEY = "console_fan_out"
+FAN_OUT_TARGETS_KEPT = 500
+
+
+def _count(queryset: QuerySet[Any], by: str = "service") -> Coalesce:
+    """How many rows of `queryset` belong to the service of the outer row; run for the rows of one page only."""
+    counted = queryset.filter(**{by: OuterRef("pk")}).order_by().values(by).annotate(n=Count("pk")).values("n")
+    return Coalesce(Subquery(counted, output_field=IntegerField()), 0)
+
+
+@admin.register(Service)
+class ServiceAdmin(PageAdmin):
+    list_display = ("name", "environment", "instances_online", "failures", "version", "topology", "synced")
+    list_filter = ("environment",)
+    search_fields = ("name", "environment", "description")
+    date_hierarchy = "created_at"
+    page_template = "admin/agents/service/page.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Service]:
+        online = Instance.objects.filter(connectivity=Connectivity.ONLINE)
+        failed = Event.objects.filter(occurred_at__gte=timezone.now() - RECENT, kind=EventKind.TASK_FAILED)
+        rows: QuerySet[Service] = super().get_queryset(request)
+        return rows.annotate(
+            online=_count(online), instance_count=_count(Instance.objects.all()), failed=_count(failed)
+        )
+
+    @admin.display(description=_("Instances online"))
+    def instances_online(self, row: Any) -> SafeString:
+        if not row.instance_count:
+            return badge("fleet", "empty", gettext("No instances"))
+        state = "none" if not row.online else "all" if row.online == row.instance_count else "some"
+        words = gettext("%(online)d of %(all)d") % {"online": row.online, "all": row.instance_count}
+        return link(admin_url("agents_instance_changelist", service__id__exact=row.pk), badge("fleet", state, words))
+
+    @admin.display(description=_("Failures, 15 min"))
+    def failures(self, row: Any) -> SafeString | str:
+        if not row.failed:
+            return "0"
+        url = admin_url("agents_event_changelist", service__id__exact=row.pk, kind__exact=EventKind.TASK_FAILED)
+        return link(url, badge("level", "error", str(row.failed)))
+
+    @admin.display(description=_("Version"), ordering="latest_deployment_version")
+    def version(self, row: Service) -> str:
+        return row.latest_deployment_version or NOTHING
+
+    @admin.display(description=_("Topology"))
+    def topology(self, row: Service) -> SafeString | str:
+        return short(row.latest_topology_hash.removeprefix("sha256:"))
+
+    @admin.display(description=_("Last sync"), ordering="latest_sync_at")
+    def synced(self, row: Service) -> SafeString | str:
+        return age(row.latest_sync_at)
+
+    def get_page_urls(self) -> list[tuple[str, str, Callable[..., HttpResponse]]]:
+        return [("send", "send", self.send_view), ("sent", "sent", self.sent_view)]
+
+    def page_context(self, request: HttpRequest, obj: Service) -> dict[str, object]:
+        """About ten queries, whatever the size of the service."""
+        instances = list(obj.instances.order_by("connectivity", "node_name", "pk")[: INSTANCES_SHOWN + 1])
+        counts = dict(
+            obj.instances.order_by()
+            .values_list("connectivity")
+            .annotate(count=Count("pk"))
+            .values_list("connectivity", "count")
+        )
+        topologies = list(
+            obj.instances.filter(connectivity=Connectivity.ONLINE)
+            .exclude(last_topology_hash="")
+            .order_by()
+            .values("last_topology_hash")
+            .annotate(count=Count("pk"))
+            .order_by("-count", "last_topology_hash")
+        )
+        tasks = list(obj.tasks.all())
+        kinds = kinds_for(request)
+        return {
+            "counts": counts,
+            "instance_total": sum(counts.values()),
+            "connected": obj.instances.filter(
+                connectivity=Connectivity.ONLINE, sessions__status=Session.Status.ACTIVE
+            ).count(),
+            "presences": presences(instances[:INSTANCES_SHOWN]),
+            "more_instances": len(instances) > INSTANCES_SHOWN,
+            "topologies": topologies,
+            "drifted": len(topologies) > 1,
+            "tasks": tasks,
+            "events": notable_events(service=obj).select_related("instance")[:EVENTS_SHOWN],
+            "commands": Command.objects.filter(instance__service=obj)
+            .select_related("instance")
+            .defer("args", "result")
+            .order_by("-created_at", "-id")[:COMMANDS_SHOWN],
+            "form": OrderForm(
+                initial=prefilled(request),
+                choices=choices_for_service((task.name for task in tasks), kinds),
+                surface=Command.Surface.SERVICE,
+            )
+            if kinds
+            else None,
+            "form_open": "kind" in request.GET,
+            "form_action": admin_url("agents_service_send", obj.pk),
+            "chosen": set(request.GET.getlist("target")),
+        }
+
+    def send_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Order the same of many instances; the answer is a table of what became of it at each."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        service = self.get_page_object(request, object_id)
+        names = service.tasks.values_list("name", flat=True)
+        form = OrderForm(
+            request.POST, choices=choices_for_service(names, kinds_for(request)), surface=Command.Surface.SERVICE
+        )
+        chosen = request.POST.getlist("target")
+        status = 422
+        if self._may(form) and form.is_valid():
+            try:
+                ensure_may_send(request, form.cleaned_data["kind"])
+                made = fan_out(service, form.order(), actor=actor_of(request), instance_ids=_targets(request))
+            except Unauthorized:
+                back = admin_url("agents_service_change", service.pk, **typed(request))
+                return redirect_to_login_again(f"{back}#send")
+            except Invalid as error:
+                form.add_service_error(error)
+            except ControlPlaneError as error:
+                form.add_error(None, str(error))
+                status = 403 if isinstance(error, Forbidden) else 409
+            else:
+                return self._sent(request, service, form, made)
+        elif not form.choices.kinds:
+            status = 403
+        return self.render_page(request, service, form=form, form_open=True, chosen=set(chosen), status=status)
+
+    @staticmethod
+    def _may(form: OrderForm) -> bool:
+        if form.choices.kinds:
+            return True
+        form.add_error(None, gettext("Your role does not allow this command."))
+        return False
+
+    def _sent(self, request: HttpRequest, service: Service, form: OrderForm, made: FanOut) -> HttpResponse:
+        if not made.targets:
+            messages.warning(request, gettext("Nothing was sent: no instance of this service is online."))
+            return HttpResponseRedirect(admin_url("agents_service_change", service.pk))
+        request.session[FAN_OUT_KEY] = {
+            "service": service.pk,
+            "kind": form.cleaned_data["kind"],
+            "targets": [
+                {
+                    "instance": str(target.instance.pk),
+                    "name": target.instance.node_name or target.instance.external_id[:8],
+                    "command": target.command.pk.hex if target.command else "",
+                    "outcome": target.outcome,
+                    "reason": target.reason_message or "",
+                }
+                for target in made.targets[:FAN_OUT_TARGETS_KEPT]
+            ],
+        }
+        return HttpResponseRedirect(admin_url("agents_service_sent", service.pk))
+
+    def sent_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """What became of the last fan-out that this person ordered of this service."""
+        service = self.get_page_object(request, object_id)
+        kept = request.session.get(FAN_OUT_KEY)
+        if not kept or kept["service"] != service.pk:
+            return HttpResponseRedirect(admin_url("agents_service_change", service.pk))
+        targets = kept["targets"]
+        commands = Command.objects.filter(
+            pk__in=[uuid.UUID(hex=target["command"]) for target in targets if target["command"]]
+        ).defer("args", "result")
+        by_id = {command.pk.hex: command for command in commands}
+        sent = sum(1 for target in targets if target["command"])
+        return self.render_page(
+            request,
+            service,
+            template="admin/agents/service/sent.html",
+            kind=kept["kind"],
+            targets=[{**target, "row": by_id.get(target["command"])} for target in targets],
+            summary=ngettext("%(sent)d command made", "%(sent)d commands made", sent) % {"sent": sent},
+            skipped=len(targets) - sent,
+            waiting=any(command.is_open for command in commands),
+        )
+
+
+def _targets(request: HttpRequest) -> list[uuid.UUID] | None:
+    """The chosen instances, or None for all that are online. Raises Invalid where none was chosen."""
+    if request.POST.get("target_mode") != "selected":
+        return None
+    try:
+        chosen = [uuid.UUID(value) for value in dict.fromkeys(request.POST.getlist("target"))]
+    except ValueError as error:
+        raise Invalid(gettext("This is not the id of an instance."), field="target") from error
+    if not chosen:
+        raise Invalid(gettext("Choose at least one instance, or all that are online."), field="target")
+    return chosen

@@ -1,0 +1,101 @@
+"""Agent tokens: made here, shown once, revoked here."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.text import format_lazy
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
+
+from agents.admin.sending import actor_of
+from agents.models import AgentToken, Session
+from agents.models.instance import Dialect
+from agents.models.service import Environment
+from agents.services.tokens import create_agent_token, revoke_agent_token
+from controlplane.console.tokens import TokenAdmin, TokenForm, words
+
+SESSIONS_SHOWN = 20
+# Dialects that a gateway speaks; tokens for others would open no door.
+OFFERED_DIALECTS = (Dialect.ONESTEP,)
+
+
+def portal_url(request: HttpRequest) -> str:
+    """The address under which this person reached the portal, as agents on the same network can."""
+    return request.build_absolute_uri("/").rstrip("/")
+
+
+class AgentTokenForm(TokenForm):
+    dialects = forms.MultipleChoiceField(
+        label=_("Dialects"),
+        choices=[(name.value, name.label) for name in OFFERED_DIALECTS],
+        required=False,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text=_("What it may speak; none chosen means every dialect."),
+    )
+    environments = forms.MultipleChoiceField(
+        label=_("Environments"),
+        choices=[(name.value, format_lazy("{} ({})", name.label, name.value)) for name in Environment],
+        required=False,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text=_("What it may speak for; none chosen means all."),
+    )
+
+    class Meta:
+        model = AgentToken
+        fields = ("name", "dialects", "environments", "expires_at")
+
+
+@admin.register(AgentToken)
+class AgentTokenAdmin(TokenAdmin):
+    form = AgentTokenForm
+    list_display = ("name", "state", "shown_prefix", "speaks", "speaks_for", "last_used", "expires", "created")
+    page_template = "admin/agents/agenttoken/page.html"
+    made_template = "admin/agents/agenttoken/made.html"
+
+    @admin.display(description=_("Secret begins with"))
+    def shown_prefix(self, row: AgentToken) -> SafeString:
+        return format_html('<code class="c-mono">{}…</code>', row.prefix)
+
+    @admin.display(description=_("Dialects"))
+    def speaks(self, row: AgentToken) -> str:
+        return words([str(Dialect(name).label) for name in row.dialects if name in Dialect.values], gettext("All"))
+
+    @admin.display(description=_("Environments"))
+    def speaks_for(self, row: AgentToken) -> str:
+        return words(row.environments, gettext("All"))
+
+    def made_context(self, request: HttpRequest, obj: AgentToken) -> dict[str, object]:
+        environment = obj.environments[0] if obj.environments else Environment.DEV.value
+        return {"agent_environment": environment, "portal_url": portal_url(request)}
+
+    def page_context(self, request: HttpRequest, obj: AgentToken) -> dict[str, object]:
+        return {
+            **super().page_context(request, obj),
+            "dialects": self.speaks(obj),
+            "environments": self.speaks_for(obj),
+            "sessions": Session.objects.filter(token=obj)
+            .select_related("instance__service")
+            .defer("capabilities", "accepted_capabilities")
+            .order_by("-connected_at", "-id")[:SESSIONS_SHOWN],
+        }
+
+    def get_page_queryset(self, request: HttpRequest) -> QuerySet[AgentToken]:
+        return AgentToken.objects.select_related("created_by")
+
+    def make(self, request: HttpRequest, data: dict[str, Any]) -> tuple[AgentToken, str]:
+        return create_agent_token(
+            name=data["name"],
+            dialects=data["dialects"],
+            environments=data["environments"],
+            expires_at=data["expires_at"],
+            actor=actor_of(request),
+        )
+
+    def revoke(self, request: HttpRequest, token: Any) -> bool:
+        return revoke_agent_token(token, actor=actor_of(request))

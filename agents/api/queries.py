@@ -1,0 +1,105 @@
+"""Queries of the collections in this API."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from agents.models import Command, Session
+from agents.models.command import CommandKind
+from agents.models.instance import Connectivity, Dialect, Health
+from agents.models.service import Environment
+from agents.selectors.events import WIRE_EVENT_KINDS
+from controlplane.common.rest.fields import (
+    OFFSET_MAX,
+    IdField,
+    IntegerField,
+    PageQuery,
+    QuerySerializer,
+    TextField,
+    TimestampField,
+)
+from controlplane.common.rest.paging import CursorQuery
+
+
+def choice(choices: Any) -> serializers.ChoiceField:
+    return serializers.ChoiceField(choices=choices, required=False)
+
+
+def name(**kwargs: Any) -> TextField:
+    """An exact name, spaces and all."""
+    return TextField(required=False, trim_whitespace=False, max_length=255, **kwargs)
+
+
+class ServiceQuery(QuerySerializer):
+    """Services are known by name and environment, so every path below a service needs it."""
+
+    environment = serializers.ChoiceField(choices=Environment.choices)
+
+
+class ServicePageQuery(PageQuery, ServiceQuery):
+    pass
+
+
+class InstancesQuery(CursorQuery):
+    service = name(help_text="Exact name of the service.")
+    environment = name(help_text="Exact name of the environment.")
+    dialect = choice(Dialect.choices)
+    connectivity = choice(Connectivity.choices)
+    health = choice(Health.choices)
+    q = TextField(
+        required=False,
+        allow_blank=True,
+        max_length=255,
+        help_text="Sought in node names, host names, ids and service names, in any case.",
+    )
+
+
+class CommandsQuery(CursorQuery):
+    service = name(help_text="Exact name of the service.")
+    environment = name(help_text="Exact name of the environment.")
+    instance_id = IdField(required=False)
+    task_name = name()
+    kind = choice(CommandKind.choices)
+    status = choice(Command.Status.choices)
+
+
+class SessionsQuery(CursorQuery):
+    instance_id = IdField(required=False)
+    status = choice(Session.Status.choices)
+
+
+class InstanceCommandsQuery(QuerySerializer):
+    limit = IntegerField(from_text=True, default=20, min_value=1, max_value=100)
+    offset = IntegerField(from_text=True, default=0, min_value=0, max_value=OFFSET_MAX)
+
+
+class ServiceInstancesQuery(ServicePageQuery):
+    connectivity = choice(Connectivity.choices)
+    status = choice(Health.choices)
+
+
+class ServiceSessionsQuery(ServicePageQuery):
+    instance_id = IdField(required=False)
+    status = choice(Session.Status.choices)
+
+
+class ServiceCommandsQuery(ServicePageQuery):
+    instance_id = IdField(required=False)
+    kind = choice(CommandKind.choices)
+    status = choice(Command.Status.choices)
+
+
+class ServiceEventsQuery(ServicePageQuery):
+    task_name = name()
+    kind = choice(WIRE_EVENT_KINDS)
+    instance_id = IdField(required=False)
+    occurred_after = TimestampField(required=False)
+    occurred_before = TimestampField(required=False)
+
+
+class EventsQuery(PageQuery):
+    environment = choice(Environment.choices)
+    kind = choice(WIRE_EVENT_KINDS)
+    service_name = name()
+    occurred_after = TimestampField(required=False)
+    occurred_before = TimestampField(required=False)

@@ -1,0 +1,221 @@
+"""Shapes of what agents are and do, as the API shows them. Source: contract 3.4, 4.2."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from agents.models import Command, Event, Instance, Session
+from agents.models.command import CommandKind
+from agents.models.event import TASK_EVENT_PREFIX
+from agents.models.instance import Connectivity, Dialect, Health
+from agents.selectors.events import WIRE_EVENT_KINDS
+from controlplane.common.rest.fields import ObjectField, TextField, TimestampField
+
+VIEW_STATUS_BY_HEALTH = {
+    Health.OK: "running",
+    Health.STARTING: "starting",
+    Health.ERROR: "failed",
+    Health.DEGRADED: "failed",
+    Health.UNKNOWN: "stopped",
+}
+INSTANCE_VIEW_STATUSES = ("running", "starting", "failed", "stopped")
+
+
+def optional_text(**kwargs: Any) -> TextField:
+    """Text that is null where nothing is known."""
+    return TextField(null_when_blank=True, **kwargs)
+
+
+def optional_time(**kwargs: Any) -> TimestampField:
+    return TimestampField(allow_null=True, **kwargs)
+
+
+@extend_schema_field({"type": "string"})
+class PublicIdField(serializers.Field[Any, Any, Any, Any]):
+    """A UUID written as prefix and 32 hex digits."""
+
+    def __init__(self, prefix: str, **kwargs: Any) -> None:
+        self.prefix = prefix
+        super().__init__(read_only=True, **kwargs)
+
+    def to_representation(self, value: Any) -> str:
+        return f"{self.prefix}{value.hex}"
+
+
+class SessionSummarySerializer(serializers.Serializer[Session]):
+    session_id = serializers.CharField(source="public_id", help_text="`sess_` and 32 hex digits.")
+    instance_id = serializers.UUIDField()
+    node_name = optional_text(source="instance.node_name")
+    hostname = optional_text(source="instance.hostname")
+    status = serializers.ChoiceField(choices=Session.Status.choices)
+    protocol_version = serializers.CharField()
+    capabilities = serializers.ListField(child=serializers.CharField())
+    accepted_capabilities = serializers.ListField(child=serializers.CharField())
+    connected_at = TimestampField()
+    last_hello_at = TimestampField()
+    last_message_at = TimestampField()
+    superseded_at = optional_time()
+    disconnected_at = optional_time()
+    created_at = TimestampField()
+    updated_at = TimestampField()
+
+
+class SessionSerializer(SessionSummarySerializer):
+    """A session as the collection of all sessions shows it."""
+
+    service_name = serializers.CharField(source="instance.service.name")
+    environment = serializers.CharField(source="instance.service.environment")
+    end_reason = optional_text(help_text="Why it ended.")
+
+
+class InstanceSummarySerializer(serializers.Serializer[Instance]):
+    instance_id = serializers.UUIDField(source="id")
+    node_name = serializers.CharField()
+    hostname = optional_text()
+    pid = serializers.IntegerField(allow_null=True)
+    deployment_version = serializers.CharField()
+    onestep_version = optional_text(source="agent_version")
+    python_version = optional_text()
+    started_at = optional_time()
+    last_sync_at = optional_time()
+    last_topology_hash = optional_text()
+    last_heartbeat_sent_at = optional_time()
+    last_heartbeat_sequence = serializers.IntegerField(allow_null=True)
+    last_seen_at = optional_time()
+    status = serializers.ChoiceField(choices=Health.choices, source="health")
+    connectivity = serializers.ChoiceField(choices=Connectivity.choices)
+    active_session = serializers.SerializerMethodField()
+    view_status = serializers.SerializerMethodField()
+    created_at = TimestampField()
+    updated_at = TimestampField()
+
+    @extend_schema_field(SessionSummarySerializer(allow_null=True))
+    def get_active_session(self, instance: Instance) -> Any:
+        return active_session_of(instance)
+
+    @extend_schema_field({"type": "string", "enum": list(INSTANCE_VIEW_STATUSES)})
+    def get_view_status(self, instance: Instance) -> str:
+        return view_status_of(instance)
+
+
+def active_session_of(instance: Instance) -> Any:
+    """The summary of the active session of an instance from `with_active_session`, or None."""
+    sessions: list[Session] = getattr(instance, "active_sessions", [])
+    return SessionSummarySerializer(sessions[0]).data if sessions else None
+
+
+def view_status_of(instance: Instance) -> str:
+    """One word for how the instance fares. Source: contract 4.3."""
+    if instance.connectivity != Connectivity.ONLINE:
+        return "stopped"
+    return VIEW_STATUS_BY_HEALTH[Health(instance.health)]
+
+
+class InstanceSerializer(serializers.Serializer[Instance]):
+    """An instance of any dialect, in the words of the product."""
+
+    id = serializers.UUIDField()
+    dialect = serializers.ChoiceField(choices=Dialect.choices)
+    external_id = serializers.CharField(help_text="What the agent calls itself in its dialect.")
+    service_name = serializers.CharField(source="service.name")
+    environment = serializers.CharField(source="service.environment")
+    node_name = serializers.CharField(allow_blank=True)
+    hostname = optional_text()
+    pid = serializers.IntegerField(allow_null=True)
+    deployment_version = optional_text()
+    agent_version = optional_text()
+    python_version = optional_text()
+    started_at = optional_time()
+    connectivity = serializers.ChoiceField(choices=Connectivity.choices)
+    connectivity_changed_at = optional_time()
+    last_seen_at = optional_time()
+    health = serializers.ChoiceField(choices=Health.choices)
+    uptime_s = serializers.IntegerField(allow_null=True)
+    inflight_tasks = serializers.IntegerField(allow_null=True)
+    conflict_seen_at = optional_time(help_text="When two live processes last claimed this identity at once.")
+    last_sync_at = optional_time()
+    last_topology_hash = optional_text()
+    created_at = TimestampField()
+    updated_at = TimestampField()
+
+
+class InstanceDetailSerializer(InstanceSerializer):
+    active_session = serializers.SerializerMethodField()
+
+    @extend_schema_field(SessionSummarySerializer(allow_null=True))
+    def get_active_session(self, instance: Instance) -> Any:
+        return active_session_of(instance)
+
+
+class CommandSummarySerializer(serializers.Serializer[Command]):
+    command_id = serializers.CharField(source="public_id", help_text="`cmd_` and 32 hex digits.")
+    instance_id = serializers.UUIDField()
+    node_name = optional_text(source="instance.node_name")
+    session_id = PublicIdField("sess_", allow_null=True, help_text="The session that it was last sent on.")
+    created_by = optional_text(source="created_by_name")
+    reason = optional_text()
+    source_surface = serializers.ChoiceField(choices=Command.Surface.choices)
+    kind = serializers.ChoiceField(choices=CommandKind.choices)
+    args = ObjectField()
+    timeout_s = serializers.IntegerField()
+    status = serializers.ChoiceField(choices=Command.Status.choices)
+    ack_status = serializers.SerializerMethodField()
+    result = ObjectField(allow_null=True)
+    duration_ms = serializers.IntegerField(allow_null=True)
+    error_code = optional_text()
+    error_message = optional_text()
+    created_at = TimestampField()
+    dispatched_at = optional_time()
+    acked_at = optional_time()
+    finished_at = optional_time()
+    updated_at = TimestampField()
+
+    @extend_schema_field({"type": "string", "enum": Command.AckStatus.values, "nullable": True})
+    def get_ack_status(self, command: Command) -> str | None:
+        return command.ack_status or None
+
+
+class CommandSerializer(CommandSummarySerializer):
+    """A command as the collection of all commands shows it."""
+
+    service_name = serializers.CharField(source="instance.service.name")
+    environment = serializers.CharField(source="instance.service.environment")
+    task_name = optional_text()
+    delivery_mode = serializers.ChoiceField(choices=Command.DeliveryMode.choices)
+    deadline_at = TimestampField()
+
+
+class EventSummarySerializer(serializers.Serializer[Event]):
+    """A task event. The context's `source_labels` maps (service id, task name) to the label of the task's source."""
+
+    event_id = serializers.CharField()
+    instance_id = serializers.UUIDField()
+    task_name = serializers.CharField()
+    kind = serializers.SerializerMethodField()
+    occurred_at = TimestampField()
+    attempts = serializers.IntegerField(allow_null=True)
+    duration_ms = serializers.IntegerField(allow_null=True)
+    failure_kind = optional_text()
+    exception_type = optional_text()
+    message = optional_text()
+    traceback = optional_text()
+    meta = ObjectField()
+    source_label = serializers.SerializerMethodField()
+    received_at = TimestampField()
+    created_at = TimestampField(source="received_at")
+    level = serializers.ChoiceField(choices=Event.Level.choices)
+
+    @extend_schema_field({"type": "string", "enum": list(WIRE_EVENT_KINDS)})
+    def get_kind(self, event: Event) -> str:
+        return event.kind.removeprefix(TASK_EVENT_PREFIX)
+
+    def get_source_label(self, event: Event) -> str | None:
+        label: str | None = self.context.get("source_labels", {}).get((event.service_id, event.task_name))
+        source = event.meta.get("source") if isinstance(event.meta, dict) else None
+        return label or (source if isinstance(source, str) else None)
+
+
+class FleetEventSerializer(EventSummarySerializer):
+    service_name = serializers.CharField(source="service.name")
+    environment = serializers.CharField(source="service.environment")

@@ -1,0 +1,14 @@
+"""Below /api/v1."""
+
+from django.urls import path
+
+from agents.api import views
+
+urlpatterns = [
+    path("instances", views.InstancesView.as_view()),
+    path("instances/<name:instance_id>", views.InstanceView.as_view()),
+    path("sessions", views.SessionsView.as_view()),
+    path("commands", views.CommandsView.as_view()),
+    path("commands/<name:command_id>", views.CommandView.as_view()),
+    path("commands/<name:command_id>/cancel", views.CommandCancelView.as_view()),
+]

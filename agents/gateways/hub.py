@@ -1,0 +1,305 @@
+"""The hub: what one process keeps for the sockets that it holds, of every dialect.
+
+It owns the replica row, the micro-batcher, the threads for database calls and the table of live sockets. That table
+is only a way to find a socket; every state is in the database, and losing the process loses nothing but the sockets.
+One hub lives per event loop, from its first use or the ASGI lifespan until the lifespan ends.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from typing import ParamSpec, Protocol, TypeVar
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+from channels.layers import get_channel_layer
+from django.conf import settings
+from django.db import close_old_connections
+from django.utils import timezone
+
+from agents.models import Replica, Session
+from agents.services.holding import Pulse, pulse
+from agents.services.refusals import record_refusal
+from agents.services.replicas import start_replica, stop_replica
+from agents.services.reports import Report
+from agents.services.sessions import end_sessions, reconcile_dead_replicas
+from controlplane.common.batching import MicroBatcher
+from controlplane.common.database import OwnConnections
+from controlplane.common.hints import Hint, replica_group
+from tasks_app.services.ingest import report_poison, store_reports
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_CALL_THREADS = 4
+_END_EVERY_S = 0.05
+_LISTEN_RETRY_S = 1.0
+REFUSAL_EVERY_S = 60
+REFUSED_PEERS_MAX = 200
+# How far back a pulse looks for sessions that were ended elsewhere: far longer than any gap between two pulses.
+_CUT_WINDOW = timedelta(minutes=10)
+
+
+class Socket(Protocol):
+    """One live connection, as its dialect's consumer shows itself to the hub."""
+
+    session_id: UUID
+    instance_id: UUID
+    opened_at: datetime
+
+    def wake(self) -> None:
+        """Look into the database for what is to be sent; returns at once."""
+
+    def cut(self, reason: str) -> None:
+        """Detach and close the connection: `superseded`, `token_revoked` or `lost`; returns at once."""
+
+
+class Hub:
+    """See the module's text. Not thread-safe: everything but `call`'s function runs on its event loop."""
+
+    def __init__(self) -> None:
+        self.batcher: MicroBatcher[Report] = MicroBatcher(
+            "ingest",
+            store_reports,
+            queue_size=settings.INGEST_QUEUE_SIZE,
+            batch_size=settings.INGEST_BATCH_SIZE,
+            flush_interval_s=settings.INGEST_FLUSH_MS / 1000,
+            on_poison=report_poison,
+            queue_bytes=settings.INGEST_QUEUE_BYTES,
+            batch_bytes=settings.INGEST_BATCH_BYTES,
+        )
+        self._connections = OwnConnections()
+        self._threads = ThreadPoolExecutor(
+            max_workers=_CALL_THREADS, thread_name_prefix="hub", initializer=self._connections.open
+        )
+        self._sockets: dict[UUID, Socket] = {}
+        self._by_instance: dict[UUID, UUID] = {}
+        self._ended: dict[UUID, str] = {}
+        self._refusals: dict[tuple[str, str], float] = {}
+        self._ending = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._listening: asyncio.Task[None] | None = None
+        self._replica: Replica | None = None
+
+    @property
+    def replica_id(self) -> UUID:
+        if self._replica is None:
+            raise RuntimeError("The hub has not started.")
+        return self._replica.pk
+
+    async def start(self) -> None:
+        # Before the first agent comes back: a session of a killed predecessor must not pass for a live clone.
+        await self.call(reconcile_dead_replicas)
+        self._replica = await self.call(start_replica, Replica.Kind.WEB)
+        self.batcher.start()
+        loop = asyncio.get_running_loop()
+        self._listening = loop.create_task(self._listen(), name="hub-listen")
+        self._tasks = [
+            loop.create_task(self._keep(), name="hub-keep"),
+            loop.create_task(self._end_loop(), name="hub-end"),
+        ]
+
+    async def stop(self) -> None:
+        """Store what was received, end this process's sessions in the database and sign off."""
+        running = [task for task in (self._listening, *self._tasks) if task is not None]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await self.batcher.stop(settings.INGEST_DRAIN_S)
+        try:
+            await self.call(_sign_off, self.replica_id)
+        except Exception:
+            # The reconciler of any other process does the same half a minute later.
+            logger.exception("hub.sign_off_failed")
+        await asyncio.to_thread(self._close_connections)
+
+    def _close_connections(self) -> None:
+        self._threads.shutdown(wait=True)
+        self._connections.close()
+
+    async def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a service in one of the hub's threads, each with a connection of its own: slow pages do not delay it."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: _with_fresh_connection(function, *args, **kwargs)
+        )
+
+    async def note_refusal(self, *, dialect: str, peer_address: str, reason: str, token_id: int | None = None) -> None:
+        """Record that an agent was refused, once in REFUSAL_EVERY_S per peer and reason, and for so many peers only."""
+        now = asyncio.get_running_loop().time()
+        self._refusals = {key: at for key, at in self._refusals.items() if now - at < REFUSAL_EVERY_S}
+        key = (peer_address, reason)
+        if key in self._refusals or len(self._refusals) >= REFUSED_PEERS_MAX:
+            return
+        self._refusals[key] = now
+        await self.call(record_refusal, dialect=dialect, peer_address=peer_address, reason=reason, token_id=token_id)
+
+    def attach(self, socket: Socket) -> None:
+        """Take a socket whose session was just opened; of two of one instance, the one opened earlier is cut."""
+        other = self._sockets.get(self._by_instance.get(socket.instance_id, socket.session_id))
+        if other is not None and other.opened_at > socket.opened_at:
+            # Two hellos at once: the database superseded the first, whichever of them comes here first.
+            self._sockets[socket.session_id] = socket
+            socket.cut("superseded")
+            return
+        if other is not None:
+            other.cut("superseded")
+        self._sockets[socket.session_id] = socket
+        self._by_instance[socket.instance_id] = socket.session_id
+
+    def detach(self, socket: Socket, *, reason: str) -> None:
+        """Forget a socket and end its session soon, together with others that end at the same time."""
+        if self.release(socket):
+            self.end(socket.session_id, reason=reason)
+
+    def end(self, session_id: UUID, *, reason: str) -> None:
+        """End a session of this process soon."""
+        self._ended[session_id] = reason
+
+    def release(self, socket: Socket) -> bool:
+        """Forget a socket without ending its session; False if it was forgotten before."""
+        if self._sockets.pop(socket.session_id, None) is None:
+            return False
+        if self._by_instance.get(socket.instance_id) == socket.session_id:
+            del self._by_instance[socket.instance_id]
+        return True
+
+    async def end_detached(self) -> None:
+        """End the sessions of detached sockets now: a hello must not take a socket just closed for a live clone."""
+        async with self._ending:
+            ended, self._ended = self._ended, {}
+            if not ended:
+                return
+            try:
+                await self.call(_end_all, ended)
+            except Exception:
+                self._ended = ended | self._ended
+                raise
+
+    async def _end_loop(self) -> None:
+        while True:
+            await asyncio.sleep(_END_EVERY_S)
+            if not self._ended:
+                continue
+            try:
+                await self.end_detached()
+            except Exception:
+                logger.exception("hub.end_failed")
+                await asyncio.sleep(_LISTEN_RETRY_S)
+
+    async def _listen(self) -> None:
+        """Wake sockets by hints. While Redis is away, nothing comes; the pulse makes up for it."""
+        while True:
+            try:
+                layer = get_channel_layer()
+                channel = await layer.new_channel("hub.")
+                await layer.group_add(replica_group(self.replica_id), channel)
+                while True:
+                    self._hinted(await layer.receive(channel))
+            except Exception as error:  # noqa: BLE001 -- outermost loop: hints are optional
+                logger.warning("hub.hints_away error=%s", error)
+                await asyncio.sleep(_LISTEN_RETRY_S)
+
+    def _hinted(self, hint: Hint) -> None:
+        if not hint["instances"]:
+            self._loop_task(self._pulse())
+            return
+        for instance in hint["instances"]:
+            session_id = self._by_instance.get(UUID(hex=instance))
+            if session_id is not None:
+                self._sockets[session_id].wake()
+
+    def _loop_task(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.append(task)
+        task.add_done_callback(self._tasks.remove)
+
+    async def _keep(self) -> None:
+        while True:
+            # The same pulse tells that this process lives and sees: a slower one would count as a gap in its sight.
+            await asyncio.sleep(min(settings.HINT_POLL_S, settings.REPLICA_HEARTBEAT_S))
+            await self._pulse()
+
+    async def _pulse(self) -> None:
+        try:
+            found = await self.call(pulse, self.replica_id, since=timezone.now() - _CUT_WINDOW)
+            if found.is_alive:
+                self._act_on(found)
+            else:
+                await self._be_reborn()
+        except Exception:
+            # The next pulse tries again.
+            logger.exception("hub.pulse_failed")
+
+    def _act_on(self, found: Pulse) -> None:
+        for cut in found.cuts:
+            if (socket := self._sockets.get(cut.session_id)) is not None:
+                socket.cut(cut.reason)
+        for instance_id in found.waiting:
+            if (session_id := self._by_instance.get(instance_id)) is not None:
+                self._sockets[session_id].wake()
+
+    async def _be_reborn(self) -> None:
+        """Others declared this process dead and ended its sessions: let the agents come in again, under a new name."""
+        logger.error("hub.declared_dead replica=%s sockets=%d", self.replica_id, len(self._sockets))
+        self._replica = await self.call(start_replica, Replica.Kind.WEB)
+        # Hints come to the group of the new name.
+        if self._listening is not None:
+            self._listening.cancel()
+        self._listening = asyncio.get_running_loop().create_task(self._listen(), name="hub-listen")
+        for socket in list(self._sockets.values()):
+            socket.cut("lost")
+
+
+def _with_fresh_connection(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    close_old_connections()
+    try:
+        return function(*args, **kwargs)
+    finally:
+        close_old_connections()
+
+
+def _end_all(ended: dict[UUID, str]) -> None:
+    by_reason: dict[str, list[UUID]] = {}
+    for session_id, reason in ended.items():
+        by_reason.setdefault(reason, []).append(session_id)
+    for reason, session_ids in by_reason.items():
+        end_sessions(Session.objects.filter(pk__in=session_ids), reason=reason)
+
+
+def _sign_off(replica_id: UUID) -> None:
+    end_sessions(Session.objects.filter(replica=replica_id), reason="portal_stopped")
+    stop_replica(replica_id)
+
+
+_hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, "asyncio.Task[Hub]"] = WeakKeyDictionary()
+
+
+async def running_hub() -> Hub:
+    """The hub of this event loop, started if need be. Raises what its start raised, and tries again next time."""
+    loop = asyncio.get_running_loop()
+    starting = _hubs.get(loop)
+    if starting is None:
+        starting = _hubs[loop] = loop.create_task(_start_hub())
+    try:
+        return await asyncio.shield(starting)
+    except Exception:
+        if _hubs.get(loop) is starting:
+            del _hubs[loop]
+        raise
+
+
+async def _start_hub() -> Hub:
+    hub = Hub()
+    await hub.start()
+    return hub
+
+
+async def stop_hub() -> None:
+    """Stop this event loop's hub, if it has one."""
+    starting = _hubs.pop(asyncio.get_running_loop(), None)
+    if starting is not None:
+        await (await starting).stop()

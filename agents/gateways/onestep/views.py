@@ -1,0 +1,99 @@
+"""The presence beacon: a side thread of the agent says that the process lives while its event loop is blocked."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from uuid import UUID
+
+from django.core.exceptions import RequestDataTooBig
+from django.db import IntegrityError, OperationalError, transaction
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils import timezone
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+
+from agents.gateways.onestep.protocol import parse_presence
+from agents.gateways.onestep.reading import ProtocolError
+from agents.models.instance import Dialect
+from agents.services.errors import InstanceConflict
+from agents.services.instances import record_presence
+from agents.services.tokens import check_agent_token
+
+_RETRY_AFTER_S = "5"
+# Agents send a beacon every 30 s. This many may come at once, as after a network that held them back, then one a
+# second; more would be writes to one row as fast as somebody can send.
+BEACON_BURST = 5
+BEACONS_PER_S = 1.0
+# Instances whose beacons are counted in this process; beyond it, those heard of longest ago are forgotten.
+BEACON_SENDERS_MAX = 10_000
+
+
+class BeaconThrottle:
+    """A token bucket per sender, in the memory of this process: another process counts for itself."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        # Sender to (tokens left, when that was), longest unheard first.
+        self._buckets: OrderedDict[UUID, tuple[float, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def lets_pass(self, sender: UUID) -> bool:
+        with self._lock:
+            now = self._clock()
+            left, at = self._buckets.pop(sender, (float(BEACON_BURST), now))
+            left = min(float(BEACON_BURST), left + (now - at) * BEACONS_PER_S)
+            passes = left >= 1
+            self._buckets[sender] = (left - 1 if passes else left, now)
+            if len(self._buckets) > BEACON_SENDERS_MAX:
+                self._buckets.popitem(last=False)
+            return passes
+
+
+_throttle = BeaconThrottle()
+
+
+@csrf_exempt
+@require_POST
+def presence(request: HttpRequest) -> HttpResponse:
+    """POST /api/v1/agents/presence: 204 and `last_seen_at` moves; nothing else does. Source: contract 2.5.
+
+    401 bad token, 403 token not for this environment, 409 identity of another service, 413 and 422 bad body; with
+    Retry-After: 429 beyond BEACONS_PER_S of one instance, 503 while the database is away. The client stops for good at
+    most of these, never at 429 and 503.
+    """
+    scheme, _space, token = request.headers.get("Authorization", "").partition(" ")
+    try:
+        credential = check_agent_token(token.strip() if scheme.lower() == "bearer" else "", dialect=Dialect.ONESTEP)
+        if credential is None:
+            return _refusal(401, "The agent token is missing, unknown, revoked, expired or not for this dialect.")
+        identity = parse_presence(request.body)
+        if not credential.speaks_for(identity.environment):
+            return _refusal(403, f"This token does not speak for the environment {identity.environment}.")
+        if not _throttle.lets_pass(identity.instance_id):
+            return _later(429, "This instance sends its presence too often.")
+        with transaction.atomic():
+            record_presence(identity, dialect=Dialect.ONESTEP, at=timezone.now())
+    except RequestDataTooBig:
+        return _refusal(413, "The body is too large.")
+    except ProtocolError as error:
+        return _refusal(422, str(error))
+    except InstanceConflict as error:
+        return _refusal(409, str(error))
+    except (OperationalError, IntegrityError):
+        # IntegrityError: its first hello made the rows at this very moment; the next beacon finds them.
+        return _later(503, "The presence could not be stored now.")
+    return HttpResponse(status=204)
+
+
+def _later(status: int, detail: str) -> HttpResponse:
+    response = _refusal(status, detail)
+    response["Retry-After"] = _RETRY_AFTER_S
+    return response
+
+
+def _refusal(status: int, detail: str) -> HttpResponse:
+    return JsonResponse({"detail": detail}, status=status)

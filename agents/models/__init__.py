@@ -1,0 +1,12 @@
+"""One module per noun; import models from here."""
+
+from agents.models.background import BackgroundJob
+from agents.models.command import Command
+from agents.models.event import Event
+from agents.models.instance import Instance
+from agents.models.replica import Replica
+from agents.models.service import Service
+from agents.models.session import Session
+from agents.models.token import AgentToken
+
+__all__ = ["AgentToken", "BackgroundJob", "Command", "Event", "Instance", "Replica", "Service", "Session"]

@@ -1,0 +1,114 @@
+"""Event: something that happened, once, with an id; the only history."""
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from agents.models.instance import Instance
+from agents.models.service import Service
+
+
+class EventKind(models.TextChoices):
+    TASK_STARTED = "task.started", _("Task started")
+    TASK_SUCCEEDED = "task.succeeded", _("Task succeeded")
+    TASK_RETRIED = "task.retried", _("Task retried")
+    TASK_FAILED = "task.failed", _("Task failed")
+    TASK_DEAD_LETTERED = "task.dead_lettered", _("Task dead-lettered")
+    TASK_CANCELLED = "task.cancelled", _("Task cancelled")
+    INSTANCE_ONLINE = "instance.online", _("Instance online")
+    INSTANCE_OFFLINE = "instance.offline", _("Instance offline")
+    INSTANCE_CONFLICT = "instance.conflict", _("Identity conflict")
+    SESSION_OPENED = "session.opened", _("Session opened")
+    SESSION_SUPERSEDED = "session.superseded", _("Session superseded")
+    SESSION_CLOSED = "session.closed", _("Session closed")
+    AGENT_REFUSED = "agent.refused", _("Agent refused")
+    TOPOLOGY_CHANGED = "service.topology_changed", _("Topology changed")
+    INGEST_REJECTED = "ingest.rejected", _("Records rejected")
+    COMMAND_QUEUED = "command.queued", _("Command queued")
+    COMMAND_DISPATCHED = "command.dispatched", _("Command dispatched")
+    COMMAND_ACCEPTED = "command.accepted", _("Command accepted")
+    COMMAND_REJECTED = "command.rejected", _("Command rejected")
+    COMMAND_SUCCEEDED = "command.succeeded", _("Command succeeded")
+    COMMAND_FAILED = "command.failed", _("Command failed")
+    COMMAND_TIMEOUT = "command.timeout", _("Command timed out")
+    COMMAND_EXPIRED = "command.expired", _("Command expired")
+    COMMAND_CANCELLED = "command.cancelled", _("Command cancelled")
+    TOKEN_CREATED = "token.created", _("Token created")
+    TOKEN_REVOKED = "token.revoked", _("Token revoked")
+
+
+# The event kinds of the onestep dialect are those of the task.* family without the prefix.
+TASK_EVENT_PREFIX = "task."
+# What healthy work writes, thousands a minute: left out wherever people look for what happened.
+ROUTINE_KINDS = (EventKind.TASK_STARTED.value, EventKind.TASK_SUCCEEDED.value)
+NOTABLE = ~models.Q(kind__in=ROUTINE_KINDS)
+
+
+class Event(models.Model):
+    """Something that happened, once. Written with what it tells of, in one transaction; never changed.
+
+    Rows outlive what they tell of, so the foreign keys carry no database constraint; that also spares one look-up
+    per row and key on the busiest table.
+    """
+
+    class Level(models.TextChoices):
+        INFO = "info", _("Info")
+        WARN = "warn", _("Warning")
+        ERROR = "error", _("Error")
+
+    id = models.BigAutoField(primary_key=True)
+    event_id = models.CharField(_("event id"), max_length=255, unique=True)
+    kind = models.CharField(_("kind"), max_length=64, choices=EventKind.choices)
+    level = models.CharField(_("level"), max_length=8, choices=Level.choices, default=Level.INFO)
+    occurred_at = models.DateTimeField(_("occurred"), help_text=_("By the clock of whom it happened to."))
+    received_at = models.DateTimeField(_("received"))
+    service = models.ForeignKey(
+        Service,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        db_constraint=False,
+        db_index=False,
+        related_name="events",
+        verbose_name=_("service"),
+    )
+    instance = models.ForeignKey(
+        Instance,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        db_constraint=False,
+        db_index=False,
+        related_name="events",
+        verbose_name=_("instance"),
+    )
+    command_id = models.UUIDField(_("command"), null=True, blank=True)
+    task_name = models.CharField(_("task"), max_length=255, blank=True)
+    actor = models.CharField(
+        _("by"), max_length=255, blank=True, help_text=_("The user or token that did it, where a person did.")
+    )
+    message = models.TextField(_("message"), blank=True)
+    attempts = models.BigIntegerField(_("attempts"), null=True, blank=True)
+    duration_ms = models.BigIntegerField(_("duration (ms)"), null=True, blank=True)
+    failure_kind = models.CharField(_("failure"), max_length=64, blank=True)
+    exception_type = models.CharField(_("exception"), max_length=255, blank=True)
+    traceback = models.TextField(_("traceback"), blank=True)
+    meta = models.JSONField(_("details"), default=dict, blank=True)
+
+    class Meta:
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
+        ordering = ("-occurred_at", "-id")
+        indexes = [
+            # Each is read newest first by the list that filters so: all, one service, one instance, one task.
+            models.Index(fields=("-occurred_at", "-id"), name="event_newest"),
+            models.Index(fields=("service", "-occurred_at", "-id"), name="event_service_newest"),
+            models.Index(fields=("instance", "-occurred_at", "-id"), name="event_instance_newest"),
+            # The same without routine, read by the cards of pages: of healthy work the newest others may lie far back.
+            models.Index(fields=("-occurred_at", "-id"), name="event_notable", condition=NOTABLE),
+            models.Index(fields=("service", "-occurred_at", "-id"), name="event_service_notable", condition=NOTABLE),
+            models.Index(fields=("instance", "-occurred_at", "-id"), name="event_instance_notable", condition=NOTABLE),
+            models.Index(fields=("command_id",), name="event_command", condition=models.Q(command_id__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.event_id}"

@@ -1,0 +1,36 @@
+"""Service: a logical group of instances."""
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class Environment(models.TextChoices):
+    """The environments that the onestep dialect knows; other dialects may bring names of their own."""
+
+    DEV = "dev", _("Development")
+    STAGING = "staging", _("Staging")
+    PROD = "prod", _("Production")
+
+
+class Service(models.Model):
+    """A logical group of instances, known by (name, environment)."""
+
+    name = models.CharField(_("name"), max_length=255)
+    environment = models.CharField(_("environment"), max_length=64)
+    description = models.TextField(_("description"), blank=True)
+    latest_deployment_version = models.CharField(_("latest version"), max_length=128, blank=True)
+    latest_topology_hash = models.CharField(_("latest topology"), max_length=255, blank=True)
+    latest_sync_at = models.DateTimeField(_("last sync"), null=True, blank=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("updated"), auto_now=True)
+
+    class Meta:
+        verbose_name = _("service")
+        verbose_name_plural = _("services")
+        ordering = ("environment", "name")
+        constraints = [
+            models.UniqueConstraint(fields=("name", "environment"), name="service_name_environment"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.environment}/{self.name}"

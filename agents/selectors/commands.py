@@ -1,0 +1,40 @@
+"""Commands, newest first."""
+
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from agents.models import Command, Service
+from controlplane.common.errors import NotFound
+
+
+def commands(
+    *,
+    service: Service | None = None,
+    instance_id: UUID | None = None,
+    service_name: str | None = None,
+    environment: str | None = None,
+    kind: str | None = None,
+    status: str | None = None,
+    task_name: str | None = None,
+) -> QuerySet[Command]:
+    """Commands with their instance and its service; whatever is None does not narrow."""
+    wanted = {
+        "instance__service": service,
+        "instance": instance_id,
+        "instance__service__name": service_name,
+        "instance__service__environment": environment,
+        "kind": kind,
+        "status": status,
+        "task_name": task_name,
+    }
+    rows = Command.objects.select_related("instance__service").order_by("-created_at", "-id")
+    return rows.filter(**{name: value for name, value in wanted.items() if value is not None})
+
+
+def get_command(command_id: UUID) -> Command:
+    """The command with its instance and service, or NotFound."""
+    command = commands().filter(pk=command_id).first()
+    if command is None:
+        raise NotFound(f"command cmd_{command_id.hex} was not found", code="command_not_found")
+    return command

@@ -1,0 +1,49 @@
+"""Task events as the contract shows them, newest first. The portal's own kinds of event are not among them."""
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from agents.models import Event, Service
+from agents.models.event import NOTABLE, TASK_EVENT_PREFIX, EventKind
+
+TASK_EVENT_KINDS: Final[tuple[str, ...]] = tuple(
+    kind for kind in EventKind.values if kind.startswith(TASK_EVENT_PREFIX)
+)
+# The same in the words of the onestep dialect: started, failed, ...
+WIRE_EVENT_KINDS: Final[tuple[str, ...]] = tuple(kind.removeprefix(TASK_EVENT_PREFIX) for kind in TASK_EVENT_KINDS)
+
+
+def notable_events(**of: object) -> QuerySet[Event]:
+    """Everything but routine task events, newest first, without wide columns; `of` narrows it, as in service=row."""
+    return Event.objects.filter(NOTABLE, **of).defer("traceback", "meta").order_by("-occurred_at", "-id")
+
+
+def task_events(
+    *,
+    service: Service | None = None,
+    service_name: str | None = None,
+    environment: str | None = None,
+    instance_id: UUID | None = None,
+    task_name: str | None = None,
+    wire_kind: str | None = None,
+    occurred_after: datetime | None = None,
+    occurred_before: datetime | None = None,
+) -> QuerySet[Event]:
+    """Task events with their service; whatever is None does not narrow, and both times are inclusive."""
+    wanted = {
+        "service": service,
+        "service__name": service_name,
+        "service__environment": environment,
+        "instance": instance_id,
+        "task_name": task_name,
+        "kind": wire_kind and TASK_EVENT_PREFIX + wire_kind,
+        "occurred_at__gte": occurred_after,
+        "occurred_at__lte": occurred_before,
+    }
+    rows = Event.objects.select_related("service").order_by("-occurred_at", "event_id")
+    return rows.filter(
+        kind__in=TASK_EVENT_KINDS, **{name: value for name, value in wanted.items() if value is not None}
+    )

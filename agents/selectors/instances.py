@@ -1,0 +1,93 @@
+"""Instances: those of one service, and those of the whole fleet."""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import F, Prefetch, Q, QuerySet
+
+from agents.models import Instance, Service, Session
+from agents.models.instance import Connectivity
+from controlplane.common.errors import NotFound
+
+
+def participating(now: datetime, *, prefix: str = "") -> Q:
+    """Matches instances that count: seen, synced or, with neither, created within the participation window.
+
+    One that is online counts whenever it was last seen: while the portal was away nobody could be seen.
+    Source: contract 4.3.
+    """
+    start = now - timedelta(seconds=settings.INSTANCE_HEALTH_PARTICIPATION_WINDOW_S)
+    return (
+        Q(**{f"{prefix}connectivity": Connectivity.ONLINE})
+        | Q(**{f"{prefix}last_seen_at__gte": start})
+        | Q(**{f"{prefix}last_sync_at__gte": start})
+        | Q(**{f"{prefix}last_seen_at": None, f"{prefix}last_sync_at": None, f"{prefix}created_at__gte": start})
+    )
+
+
+def with_active_session(rows: QuerySet[Instance]) -> QuerySet[Instance]:
+    """Each instance with `active_sessions`, a list of at most one; one query more, whatever the number."""
+    active = Session.objects.filter(status=Session.Status.ACTIVE).order_by()
+    return rows.prefetch_related(Prefetch("sessions", queryset=active, to_attr="active_sessions"))
+
+
+def service_instances(
+    service: Service, *, now: datetime, connectivity: str | None = None, health: str | None = None
+) -> QuerySet[Instance]:
+    """The participating instances of a service with their active sessions, last seen first."""
+    rows = service.instances.filter(participating(now))
+    if connectivity:
+        rows = rows.filter(connectivity=connectivity)
+    if health:
+        rows = rows.filter(health=health)
+    return with_active_session(rows.order_by(F("last_seen_at").desc(nulls_last=True), "id"))
+
+
+def get_instance(instance_id: UUID, *, service: Service | None = None) -> Instance:
+    """The instance with its service and active session, or NotFound with the text that clients know."""
+    rows = Instance.objects.select_related("service").filter(pk=instance_id)
+    if service is not None:
+        rows = rows.filter(service=service)
+    instance = with_active_session(rows).first()
+    if instance is None:
+        raise _unknown(instance_id, service)
+    return instance
+
+
+def ensure_instance_exists(instance_id: UUID) -> None:
+    if not Instance.objects.filter(pk=instance_id).exists():
+        raise _unknown(instance_id)
+
+
+def _unknown(instance_id: UUID, service: Service | None = None) -> NotFound:
+    of_service = f" for service {service.name}/{service.environment}" if service else ""
+    return NotFound(f"instance {instance_id} was not found{of_service}", code="instance_not_found")
+
+
+def instances(
+    *,
+    service_name: str | None = None,
+    environment: str | None = None,
+    dialect: str | None = None,
+    connectivity: str | None = None,
+    health: str | None = None,
+    text: str = "",
+) -> QuerySet[Instance]:
+    """Instances of every dialect with their service; `text` is sought in names, host names and ids."""
+    wanted = {
+        "service__name": service_name,
+        "service__environment": environment,
+        "dialect": dialect,
+        "connectivity": connectivity,
+        "health": health,
+    }
+    rows = Instance.objects.select_related("service").filter(**{name: value for name, value in wanted.items() if value})
+    if not text:
+        return rows
+    return rows.filter(
+        Q(node_name__icontains=text)
+        | Q(hostname__icontains=text)
+        | Q(external_id__icontains=text)
+        | Q(service__name__icontains=text)
+    )

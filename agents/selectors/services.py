@@ -1,0 +1,53 @@
+"""Services, and how many of their instances are there."""
+
+from datetime import datetime
+from typing import Literal
+
+from django.db.models import Case, Count, F, IntegerField, Max, Q, QuerySet, Value, When
+
+from agents.models import Service
+from agents.models.instance import Connectivity
+from agents.selectors.instances import participating
+from controlplane.common.errors import NotFound
+
+ServiceStatus = Literal["online", "attention", "offline"]
+SERVICE_STATUSES: tuple[ServiceStatus, ...] = ("online", "attention", "offline")
+
+
+def get_service(name: str, environment: str) -> Service:
+    """The service, or NotFound with the text that clients know. Source: contract, Annex A."""
+    service = Service.objects.filter(name=name, environment=environment).first()
+    if service is None:
+        raise NotFound(f"service {name}/{environment} was not found", code="service_not_found")
+    return service
+
+
+def services(*, environment: str | None = None, text: str = "") -> QuerySet[Service]:
+    """Services of an environment whose name holds the text in any case; in no particular order."""
+    rows = Service.objects.order_by()
+    if environment:
+        rows = rows.filter(environment=environment)
+    return rows.filter(name__icontains=text) if text else rows
+
+
+def with_presence(rows: QuerySet[Service], *, now: datetime) -> QuerySet[Service]:
+    """Each service with instance_count, online_instance_count, last_seen_at and status_rank (see SERVICE_STATUSES).
+
+    Ordered by rank, environment and name. Source: contract 4.3.
+    """
+    return (
+        rows.annotate(
+            instance_count=Count("instances", filter=participating(now, prefix="instances__")),
+            online_instance_count=Count("instances", filter=Q(instances__connectivity=Connectivity.ONLINE)),
+            last_seen_at=Max("instances__last_seen_at"),
+        )
+        .annotate(
+            status_rank=Case(
+                When(online_instance_count=0, then=Value(2)),
+                When(online_instance_count__lt=F("instance_count"), then=Value(1)),
+                default=Value(0),
+                output_field=IntegerField(),
+            )
+        )
+        .order_by("status_rank", "environment", "name")
+    )

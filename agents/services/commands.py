@@ -1,0 +1,188 @@
+"""Commands: from the order to the result. Status moves by conditional update only; each move writes its event.
+
+    pending → dispatched → accepted → succeeded | failed | timeout | cancelled
+    pending, dispatched → expired | rejected;  pending → cancelled
+
+The row is the truth: creating one hints the process that holds the session, and that process reads what is pending
+from the database. Deadlines are one indexed column swept by a background job. Texts that are stored stay English and
+are translated where they are shown.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from agents.models import Command, Instance, Session
+from agents.models.command import CommandKind
+from agents.models.event import EventKind
+from agents.selectors.targets import TargetState, target_states
+from agents.services.actors import Actor
+from agents.services.errors import CommandNotPending, CommandRefused, CommandUnknown
+from agents.services.events import command_event, record_events
+from agents.services.orders import Order
+from controlplane.common.hints import hint_replicas
+
+Outcome = Literal["dispatched", "queued", "skipped", "rejected"]
+Status = Command.Status
+
+UNDELIVERED = (Status.PENDING, Status.DISPATCHED)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an instance cannot take an order: a stable code and a sentence."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What became of an order at one instance. `command` is None where none was made."""
+
+    instance: Instance
+    session_id: UUID | None
+    outcome: Outcome
+    refusal: Refusal | None = None
+    command: Command | None = None
+
+    @property
+    def reason_code(self) -> str | None:
+        return self.refusal.code if self.refusal else None
+
+    @property
+    def reason_message(self) -> str | None:
+        return self.refusal.message if self.refusal else None
+
+
+@dataclass(frozen=True, slots=True)
+class FanOut:
+    """What became of an order at each of its targets, in their order; empty where there was no target."""
+
+    targets: list[Target] = field(default_factory=list)
+
+
+@transaction.atomic
+def queue_commands(
+    instances: Iterable[Instance], order: Order, *, actor: Actor, refusals: Mapping[UUID, Refusal] | None = None
+) -> list[Target]:
+    """Make one command per instance that can take the order now or, if the order may be held, later.
+
+    `refusals` are reasons of a higher layer against single instances. The order must have been validated. Returns a
+    target per instance, in the given order. A constant number of statements, whatever the number of instances.
+    """
+    now = timezone.now()
+    targets, commands, holders = [], [], set()
+    for state in target_states(instances):
+        outcome, refusal = _decide(state, order, (refusals or {}).get(state.instance.pk))
+        command = None
+        if outcome in {"dispatched", "queued"}:
+            command = _new_command(state.instance, order, actor, now)
+            commands.append(command)
+        if outcome == "dispatched" and state.session is not None and state.session.replica_id:
+            holders.add((state.session.replica_id, state.instance.pk))
+        targets.append(Target(state.instance, state.session.pk if state.session else None, outcome, refusal, command))
+    Command.objects.bulk_create(commands, batch_size=500)
+    record_events(command_event(command, EventKind.COMMAND_QUEUED, now) for command in commands)
+    transaction.on_commit(lambda: _hint_holders(holders), robust=True)
+    return targets
+
+
+def _hint_holders(holders: Iterable[tuple[UUID, UUID]]) -> None:
+    by_replica: dict[UUID, list[UUID]] = {}
+    for replica_id, instance_id in holders:
+        by_replica.setdefault(replica_id, []).append(instance_id)
+    for replica_id, instance_ids in by_replica.items():
+        hint_replicas([replica_id], instance_ids)
+
+
+def refused(target: Target) -> CommandRefused:
+    """The error that a single-instance request answers with where no command was made."""
+    refusal = target.refusal or Refusal("command_refused", "")
+    return CommandRefused(refusal.message, code=refusal.code)
+
+
+def _decide(state: TargetState, order: Order, refusal: Refusal | None) -> tuple[Outcome, Refusal | None]:
+    """Source: contract 3.2 and 3.3."""
+    session = state.session or (state.last_session if order.hold else None)
+    if session is None:
+        if order.hold:
+            return "rejected", Refusal(
+                "no_known_session", _("This instance never had a session, so what it can do is unknown.")
+            )
+        return "skipped", Refusal("no_active_session", _("There is no active control session for this instance."))
+    if not accepts(session, order.kind):
+        capability = f"command.{order.kind}"
+        message = _("The session of this instance did not offer the capability %s.") % capability
+        return "rejected", Refusal("missing_capability", message)
+    if refusal is not None:
+        return "rejected", refusal
+    if state.session is None:
+        return "queued", Refusal("no_active_session", _("Waits until the instance connects again."))
+    if state.is_live:
+        return "dispatched", None
+    no_live = Refusal("no_live_connection", _("There is no live control connection to this instance."))
+    return ("queued" if order.hold else "skipped"), no_live
+
+
+def accepts(session: Session, kind: str) -> bool:
+    """Whether this session accepted the capability that the kind needs."""
+    return f"command.{kind}" in session.accepted_capabilities
+
+
+def _new_command(instance: Instance, order: Order, actor: Actor, now: datetime) -> Command:
+    return Command(
+        instance=instance,
+        kind=order.kind,
+        args=order.args,
+        task_name=order.task_name,
+        timeout_s=order.timeout_s,
+        delivery_mode=Command.DeliveryMode.HOLD if order.hold else Command.DeliveryMode.NOW_ONLY,
+        deadline_at=now + timedelta(seconds=order.timeout_s),
+        reason=order.reason,
+        source_surface=order.surface,
+        created_by_id=actor.user_id,
+        created_by_name=actor.name,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+@transaction.atomic
+def cancel_command(command_id: UUID, *, actor: Actor) -> Command:
+    """Cancel a command that was not sent yet. Raises CommandUnknown, or CommandNotPending once it was sent."""
+    now = timezone.now()
+    changed = Command.objects.filter(pk=command_id, status=Status.PENDING).update(
+        status=Status.CANCELLED, finished_at=now, updated_at=now, error_code="command_cancelled"
+    )
+    command = Command.objects.select_related("instance", "session").filter(pk=command_id).first()
+    if command is None:
+        raise CommandUnknown
+    if not changed:
+        raise CommandNotPending(
+            _("This command is %s; only a pending command can be cancelled.") % command.get_status_display()
+        )
+    record_events([command_event(command, EventKind.COMMAND_CANCELLED, now, actor=actor.name)])
+    return command
+
+
+def push_sync(instance: Instance, *, actor: Actor) -> None:
+    """Ask an instance for its topology, of which the portal holds none."""
+    queue_commands([instance], Order(kind=CommandKind.SYNC_NOW, timeout_s=60), actor=actor)
+
+
+def parse_public_id(public_id: str) -> UUID:
+    """The row id behind `cmd_<32 hex digits>`; raises CommandUnknown for anything else."""
+    prefix, _separator, digits = public_id.partition("_")
+    try:
+        if prefix != "cmd" or len(digits) != 32:
+            raise ValueError
+        return UUID(hex=digits)
+    except ValueError:
+        raise CommandUnknown from None

@@ -1,0 +1,58 @@
+"""What can go wrong with agents, one class per cause."""
+
+from typing import Literal
+
+from controlplane.common.errors import Conflict, NotFound
+
+
+class InstanceUnknown(NotFound):
+    """There is no such instance."""
+
+    code = "instance_unknown"
+
+
+class CommandUnknown(NotFound):
+    """There is no such command, or it was sent to another instance."""
+
+    code = "unknown_command"
+
+
+class CommandNotPending(Conflict):
+    """Only a pending command can be cancelled."""
+
+    code = "command_not_pending"
+
+
+class CommandRefused(Conflict):
+    """The instance cannot take this command now; `code` says which rule refused it."""
+
+    code = "command_refused"
+
+
+class DuplicateResult(Conflict):
+    """The command has its result already."""
+
+    code = "duplicate_command_result"
+
+
+class InstanceConflict(Conflict):
+    """The identity belongs to another service, another dialect or another live process."""
+
+    code = "instance_conflict"
+
+
+class ReplicaStopped(Conflict):
+    """This process was declared dead; it opens no sessions until it has a new name."""
+
+    code = "replica_stopped"
+    retryable = True
+
+
+class SessionEnded(Conflict):
+    """The session is no longer the instance's active one; `reason` says why: `superseded` or `lost`."""
+
+    code = "session_ended"
+
+    def __init__(self, reason: Literal["superseded", "lost"]) -> None:
+        super().__init__()
+        self.reason = reason

@@ -1,0 +1,63 @@
+"""Writing history: every service hands its event rows to `record_events` inside its own transaction."""
+
+import uuid
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from agents.models import Command, Event, Instance
+from agents.models.event import EventKind
+
+_LEVELS = {
+    EventKind.TASK_FAILED: Event.Level.ERROR,
+    EventKind.TASK_DEAD_LETTERED: Event.Level.ERROR,
+    EventKind.TASK_RETRIED: Event.Level.WARN,
+    EventKind.INSTANCE_OFFLINE: Event.Level.WARN,
+    EventKind.INSTANCE_CONFLICT: Event.Level.WARN,
+    EventKind.AGENT_REFUSED: Event.Level.WARN,
+    EventKind.INGEST_REJECTED: Event.Level.WARN,
+    EventKind.COMMAND_REJECTED: Event.Level.ERROR,
+    EventKind.COMMAND_FAILED: Event.Level.ERROR,
+    EventKind.COMMAND_TIMEOUT: Event.Level.ERROR,
+    EventKind.COMMAND_EXPIRED: Event.Level.ERROR,
+    EventKind.COMMAND_CANCELLED: Event.Level.WARN,
+}
+
+
+def level_of(kind: str) -> Event.Level:
+    return _LEVELS.get(EventKind(kind), Event.Level.INFO)
+
+
+def portal_event(kind: EventKind, *, at: datetime, instance: Instance | None = None, **fields: Any) -> Event:
+    """An unsaved event of the portal's own, with a fresh id. `fields` are columns of Event."""
+    if instance is not None:
+        fields |= {"instance_id": instance.pk, "service_id": instance.service_id}
+    return Event(
+        event_id=f"portal-{uuid.uuid4().hex}",
+        kind=kind,
+        level=level_of(kind),
+        occurred_at=at,
+        received_at=at,
+        **fields,
+    )
+
+
+def command_event(command: Command, kind: EventKind, at: datetime, **fields: Any) -> Event:
+    """An unsaved event of a command; its instance must be loaded. `fields` are columns of Event."""
+    fields.setdefault("message", command.kind)
+    return portal_event(
+        kind,
+        at=at,
+        instance=command.instance,
+        command_id=command.pk,
+        task_name=command.task_name,
+        **fields,
+    )
+
+
+def record_events(events: Iterable[Event]) -> None:
+    """Store events; those whose `event_id` is stored already are left as they are.
+
+    Call it inside the transaction of what the events tell of.
+    """
+    Event.objects.bulk_create(events, ignore_conflicts=True, batch_size=500)

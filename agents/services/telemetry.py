@@ -1,0 +1,112 @@
+"""Heartbeats of many instances, stored together: one statement for all, ordered per instance by a guard in SQL."""
+
+from collections.abc import Sequence
+
+from agents.models import Event, Instance
+from agents.models.event import EventKind
+from agents.services.events import record_events
+from agents.services.instances import mark_online
+from agents.services.reports import Heartbeat, Rejection
+from controlplane.common.bulk import update_from_values
+
+_HEARTBEAT_COLUMNS = (
+    "id",
+    "last_seen_at",
+    "last_heartbeat_started_at",
+    "last_heartbeat_sequence",
+    "last_heartbeat_sent_at",
+    "health",
+    "uptime_s",
+    "inflight_tasks",
+    "node_name",
+    "deployment_version",
+    "agent_version",
+    "python_version",
+    "hostname",
+    "pid",
+    "started_at",
+    "updated_at",
+)
+# Newer by process start, then number, then time of sending: an agent with a fixed id and a fresh disk starts again at
+# number 1, and its heartbeats count at once.
+HEARTBEAT_IS_NEWER = """(
+    t.last_heartbeat_started_at IS NULL
+    OR (v.last_heartbeat_started_at, v.last_heartbeat_sequence, v.last_heartbeat_sent_at)
+     > (t.last_heartbeat_started_at, t.last_heartbeat_sequence, t.last_heartbeat_sent_at)
+)"""
+_GUARDED = tuple(name for name in _HEARTBEAT_COLUMNS if name not in {"id", "last_seen_at", "updated_at"})
+_SEEN = (
+    "CASE WHEN t.last_seen_at IS NULL OR t.last_seen_at < v.last_seen_at THEN v.last_seen_at ELSE t.last_seen_at END"
+)
+
+
+def _newer(one: Heartbeat, other: Heartbeat) -> bool:
+    return (one.epoch_at, one.sequence, one.sent_at) > (other.epoch_at, other.sequence, other.sent_at)
+
+
+def newest_heartbeats(heartbeats: Sequence[Heartbeat]) -> list[Heartbeat]:
+    """The newest of each instance, by the same order as the guard in SQL; sorted by instance so that two writers
+    lock rows in one order."""
+    newest: dict[object, Heartbeat] = {}
+    for heartbeat in heartbeats:
+        known = newest.get(heartbeat.service.instance_id)
+        if known is None or _newer(heartbeat, known):
+            newest[heartbeat.service.instance_id] = heartbeat
+    return sorted(newest.values(), key=lambda heartbeat: heartbeat.service.instance_id)
+
+
+def apply_heartbeats(heartbeats: Sequence[Heartbeat]) -> None:
+    """Move `last_seen_at` of all, and what they claim of health and process where they are the newest.
+
+    `heartbeats` is the outcome of `newest_heartbeats`. Call it inside a transaction.
+    """
+    if not heartbeats:
+        return
+    rows = [
+        (
+            beat.service.instance_id,
+            beat.received_at,
+            beat.epoch_at,
+            beat.sequence,
+            beat.sent_at,
+            beat.health,
+            beat.uptime_s,
+            beat.inflight_tasks,
+            beat.service.node_name,
+            beat.service.deployment_version,
+            beat.runtime.agent_version,
+            beat.runtime.python_version,
+            beat.runtime.hostname,
+            beat.runtime.pid,
+            beat.runtime.started_at,
+            beat.received_at,
+        )
+        for beat in heartbeats
+    ]
+    guarded = ", ".join(f"{name} = CASE WHEN {HEARTBEAT_IS_NEWER} THEN v.{name} ELSE t.{name} END" for name in _GUARDED)
+    update_from_values(
+        Instance,
+        _HEARTBEAT_COLUMNS,
+        rows,
+        assignments=f"last_seen_at = {_SEEN}, updated_at = v.updated_at, {guarded}",
+    )
+    at = max(beat.received_at for beat in heartbeats)
+    mark_online([beat.service.instance_id for beat in heartbeats], at=at)
+
+
+def record_rejections(rejections: Sequence[Rejection]) -> None:
+    """One event per frame of which records were left out, with the reasons."""
+    record_events(
+        Event(
+            event_id=f"rejected-{rejection.session_id.hex}-{rejection.received_at.timestamp():.6f}-{rejection.channel}",
+            kind=EventKind.INGEST_REJECTED,
+            level=Event.Level.WARN,
+            occurred_at=rejection.received_at,
+            received_at=rejection.received_at,
+            instance_id=rejection.instance_id,
+            service_id=rejection.service_id,
+            message="; ".join(rejection.reasons),
+            meta={"channel": rejection.channel, "count": rejection.count},
+        )
+        for rejection in rejections
+    )

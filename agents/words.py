@@ -1,0 +1,93 @@
+"""The words for what is stored as a code: why sessions end, why commands fail, what events tell.
+
+A code that this version does not know, and whatever an agent wrote itself, is shown as it is.
+"""
+
+import re
+from collections.abc import Mapping
+
+from django.utils.functional import Promise
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from agents.models import Command, Event, Session
+from agents.models.command import CommandKind
+from controlplane.console.formatting import NOTHING, cut
+
+_CLOSED = re.compile(r"closed_(\d+)")
+
+END_WORDS: Mapping[str, str | Promise] = {
+    "closed_1000": _("The agent closed the connection."),
+    "closed_1001": _("The agent went away."),
+    "closed_1003": _("The agent sent a frame that is no text."),
+    "closed_1005": _("The agent closed the connection."),
+    "closed_1006": _("The connection was lost."),
+    "closed_1008": _("The agent broke the protocol."),
+    "closed_1009": _("The agent sent a frame that is too large."),
+    "closed_1011": _("The portal failed on this connection."),
+    "closed_1012": _("The portal restarted."),
+    "closed_1013": _("The portal was overloaded, or its database was away."),
+    "closed_4001": _("A newer session of this instance took its place."),
+    "closed_4003": _("The token was revoked or has expired."),
+    "closed_early": _("The connection closed before the session began."),
+    "lost": _("The portal lost track of this session."),
+    "portal_stopped": _("The portal was stopped."),
+    "replica_lost": _("The portal process that held it is gone."),
+    "superseded": _("A newer session of this instance took its place."),
+    "token_revoked": _("The token was revoked or has expired."),
+}
+# The portal's own verdicts: the messages stored with them are msgids, and those without a message are told here.
+ERROR_WORDS: Mapping[str, str | Promise] = {
+    "command_cancelled": _("It was cancelled before it was sent."),
+    "command_capability_missing_on_reconnect": _("The instance came back without what this command needs."),
+    "command_delivery_expired": _("It was not delivered in time."),
+    "command_timeout_elapsed": _("No result came in time."),
+}
+
+
+def end_words(code: str) -> str:
+    """Why a session ended; empty for an empty code."""
+    if code in END_WORDS:
+        return str(END_WORDS[code])
+    closed = _CLOSED.fullmatch(code)
+    return gettext("The connection was closed with code %s.") % closed[1] if closed else code
+
+
+def end_reason(session: Session) -> SafeString | str:
+    return _with_code(end_words(session.end_reason), session.end_reason) if session.end_reason else NOTHING
+
+
+def error_text(command: Command) -> str:
+    """What went wrong with a command, in the reader's language where the portal says it; empty if nothing did."""
+    if command.error_code not in ERROR_WORDS:
+        return command.error_message or command.error_code
+    return gettext(command.error_message) if command.error_message else str(ERROR_WORDS[command.error_code])
+
+
+def error_words(command: Command, length: int = 100) -> SafeString | str:
+    """The same as one line with the code in its title; nothing for a command that somebody cancelled."""
+    text = error_text(command)
+    if not text or command.status == Command.Status.CANCELLED:
+        return ""
+    return _with_code(text, command.error_code) if command.error_code in ERROR_WORDS else cut(text, length)
+
+
+def event_text(event: Event) -> str:
+    """What an event tells beyond its kind; empty if nothing."""
+    if event.kind.startswith("session."):
+        return end_words(event.message)
+    if event.kind.startswith("command.") and event.message in CommandKind.values:
+        return str(CommandKind(event.message).label)
+    return event.message
+
+
+def event_words(event: Event, length: int = 100) -> SafeString | str:
+    """The same as one line, with the code in its title where a code is what is stored."""
+    text = event_text(event)
+    return cut(text, length) if text == event.message else _with_code(text, event.message)
+
+
+def _with_code(words: str, code: str) -> SafeString:
+    return format_html('<span title="{}">{}</span>', code, words)

@@ -1,0 +1,12 @@
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class AccessConfig(AppConfig):
+    name = "controlplane.access"
+    label = "access"
+    verbose_name = _("Access")
+
+    def ready(self) -> None:
+        # Each registers something: the receiver that notes the time of each login, and the security schemes.
+        from controlplane.access import openapi, policy  # noqa: F401, PLC0415

@@ -1,0 +1,37 @@
+"""Who calls the API: a program with an API token, or a person with a console session."""
+
+from django.contrib.auth.models import User
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication, get_authorization_header
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+
+from controlplane.access.models import ApiToken
+from controlplane.access.services import SECRET_PREFIX, find_api_token, touch_api_token
+
+REALM = 'Bearer realm="api"'
+UNKNOWN_TOKEN = "the API token is unknown, revoked or expired"  # noqa: S105 -- a sentence, no secret
+
+
+class ApiTokenAuthentication(BaseAuthentication):
+    """`Authorization: Bearer opt_...`. A bearer that is wrong is refused, even beside a good session."""
+
+    def authenticate(self, request: Request) -> tuple[User, ApiToken] | None:
+        scheme, _, secret = get_authorization_header(request).decode("latin-1").partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        secret = secret.strip()
+        token = find_api_token(secret) if secret.startswith(SECRET_PREFIX) else None
+        if token is None:
+            raise AuthenticationFailed(UNKNOWN_TOKEN)
+        touch_api_token(token)
+        return token.user, token
+
+    def authenticate_header(self, request: Request) -> str:  # noqa: ARG002 -- DRF's signature
+        return REALM
+
+
+class ConsoleSessionAuthentication(SessionAuthentication):
+    """The session of the console. Unsafe verbs need its CSRF token in the header X-CSRFToken."""
+
+    def authenticate_header(self, request: Request) -> str:  # noqa: ARG002 -- DRF's signature
+        return REALM

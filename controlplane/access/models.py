@@ -1,0 +1,44 @@
+"""ApiToken: how a program calls the API as a person."""
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+
+class ApiToken(models.Model):
+    """A secret with which a program acts as a user, never with more rights than `scope` and the user's roles allow.
+
+    Only its SHA-256 is stored; the secret is shown once, when it is made.
+    """
+
+    class Scope(models.TextChoices):
+        READ = "read", _("Read")
+        COMMAND = "command", _("Read and send commands")
+        ADMIN = "admin", _("Everything that the user may do")
+
+    name = models.CharField(_("name"), max_length=255, unique=True)
+    prefix = models.CharField(
+        _("prefix"), max_length=16, editable=False, help_text=_("The first characters, to recognise it by.")
+    )
+    secret_hash = models.CharField(max_length=64, unique=True, editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens", verbose_name=_("acts as")
+    )
+    scope = models.CharField(_("scope"), max_length=16, choices=Scope.choices, default=Scope.READ)
+    expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
+    revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True, editable=False)
+    last_used_at = models.DateTimeField(_("last used"), null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("API token")
+        verbose_name_plural = _("API tokens")
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_usable(self) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > timezone.now())

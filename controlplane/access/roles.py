@@ -1,0 +1,30 @@
+"""Roles: what a person may do on the console and in the API, by membership of a group."""
+
+import enum
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
+
+
+class Role(enum.StrEnum):
+    """Each role may do what the ones before it may. The values are the names of the groups."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+    @property
+    def rank(self) -> int:
+        return list(Role).index(self)
+
+
+def role_of(user: AbstractBaseUser | AnonymousUser) -> Role | None:
+    """The highest role of a user; superusers are admins, and a user in none of the three groups has no role.
+
+    Costs one query, except for superusers and anonymous users.
+    """
+    if not user.is_authenticated or not user.is_active or not isinstance(user, User):
+        return None
+    if user.is_superuser:
+        return Role.ADMIN
+    names = set(user.groups.filter(name__in=list(Role)).values_list("name", flat=True))
+    return max((role for role in Role if role in names), key=lambda role: role.rank, default=None)

@@ -1,0 +1,56 @@
+"""Who may call what: every route below /api and every verb of it, with the least role that it takes.
+
+What is not in this table is refused, and a test walks all routes and fails where one is missing.
+"""
+
+import enum
+from collections.abc import Mapping
+from typing import Final
+
+from controlplane.access.roles import Role
+
+
+class Door(enum.Enum):
+    """Who is let in where roles do not apply."""
+
+    ANYBODY = "anybody"
+    AGENT = "agent"
+
+
+Rule = Role | Door
+READ: Final[Mapping[str, Rule]] = {"GET": Role.VIEWER}
+READ_AND_COMMAND: Final[Mapping[str, Rule]] = {"GET": Role.VIEWER, "POST": Role.OPERATOR}
+COMMAND: Final[Mapping[str, Rule]] = {"POST": Role.OPERATOR}
+SERVICE: Final = "api/v1/services/<name:service_name>"
+
+API_ROUTES: Final[Mapping[str, Mapping[str, Rule]]] = {
+    "api/schema/": READ,
+    "api/docs/": READ,
+    "api/v1/agents/presence": {"POST": Door.AGENT},
+    "api/v1/services": READ,
+    SERVICE: READ,
+    f"{SERVICE}/tasks": READ,
+    f"{SERVICE}/tasks/<name:task_name>": READ,
+    f"{SERVICE}/tasks/<name:task_name>/commands": COMMAND,
+    f"{SERVICE}/instances": READ,
+    f"{SERVICE}/instances/<name:instance_id>": READ,
+    f"{SERVICE}/metric-windows": READ,
+    f"{SERVICE}/events": READ,
+    f"{SERVICE}/commands": READ_AND_COMMAND,
+    f"{SERVICE}/sessions": READ,
+    "api/v1/events": READ,
+    "api/v1/instances": READ,
+    "api/v1/instances/<name:instance_id>": READ,
+    "api/v1/instances/<name:instance_id>/commands": READ_AND_COMMAND,
+    "api/v1/commands": READ,
+    "api/v1/commands/<name:command_id>": READ,
+    "api/v1/commands/<name:command_id>/cancel": COMMAND,
+    "api/v1/sessions": READ,
+}
+# What answers 404 wherever nothing else does, to everybody.
+UNKNOWN_ROUTE: Final = "^api(/.*)?$"
+
+
+def rule_for(route: str, method: str) -> Rule | None:
+    """The rule for a verb on a route, or None where the table has none; HEAD is as GET."""
+    return API_ROUTES.get(route, {}).get("GET" if method == "HEAD" else method)

@@ -1,0 +1,60 @@
+"""ASGI: HTTP to Django, agent sockets to their consumers, the lifespan to the hub of this process."""
+
+import os
+import warnings
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings")
+
+# whitenoise serves files by synchronous iterators; they are small, and Django reads them whole.
+warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
+
+# Must come before anything that imports models.
+http_application = get_asgi_application()
+
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from django.conf import settings  # noqa: E402
+from django.urls import path  # noqa: E402
+
+from agents.gateways.hub import running_hub, stop_hub  # noqa: E402
+from agents.gateways.onestep.consumer import OneStepConsumer  # noqa: E402
+from controlplane.common.bodies import limit_bodies  # noqa: E402
+from controlplane.common.sockets import unknown_socket  # noqa: E402
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+
+async def lifespan(_scope: Scope, receive: Receive, send: Send) -> None:
+    """Start the hub with the server and drain it when the server has closed its sockets."""
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            try:
+                await running_hub()
+            except Exception as error:
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                raise
+            await send({"type": "lifespan.startup.complete"})
+        else:
+            await stop_hub()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+
+
+application = ProtocolTypeRouter(
+    {
+        "http": limit_bodies(http_application, max_bytes=settings.HTTP_BODY_MAX_BYTES),
+        "websocket": URLRouter(
+            [
+                path("api/v1/agents/ws", OneStepConsumer.as_asgi()),
+                path("<path:unknown>", unknown_socket),  # type: ignore[arg-type]  # an ASGI application, no view
+            ]
+        ),
+        "lifespan": lifespan,
+    }
+)

@@ -1,0 +1,21 @@
+"""The Celery application and the portal's own schedule.
+
+Celery is the bell, never the memory: each entry names work that the next run would find again in the database, so a
+lost or doubled run is harmless. `expires` keeps a queue from filling up while no worker runs.
+"""
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings")
+
+app = Celery("controlplane")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+
+app.conf.beat_schedule = {
+    "expire-due-commands": {"task": "agents.tasks.expire_due_commands", "schedule": 1.0, "options": {"expires": 5}},
+    "sweep-liveness": {"task": "agents.tasks.sweep_liveness", "schedule": 5.0, "options": {"expires": 10}},
+    "reconcile-sessions": {"task": "agents.tasks.reconcile_sessions", "schedule": 5.0, "options": {"expires": 10}},
+}

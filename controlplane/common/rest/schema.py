@@ -1,0 +1,94 @@
+"""The OpenAPI document, drawn from what each handler declares."""
+
+import inspect
+from typing import Any
+
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from rest_framework import serializers
+
+from controlplane.common.rest.fields import IdField
+from controlplane.common.rest.views import ApiView, Endpoint
+
+
+class ErrorSerializer(serializers.Serializer[Any]):
+    detail = serializers.CharField()
+
+
+class ProblemSerializer(serializers.Serializer[Any]):
+    type = serializers.CharField(help_text="What is wrong, for programs: `missing`, `enum`, `extra_forbidden` …")
+    loc = serializers.ListField(
+        child=serializers.CharField(), help_text='Where: ["body", "args", "task_name"], ["query", "limit"].'
+    )
+    msg = serializers.CharField(help_text="What is wrong, for people.")
+    input = serializers.JSONField(help_text="What was sent, cut short.")
+
+
+class InvalidRequestSerializer(serializers.Serializer[Any]):
+    detail = ProblemSerializer(many=True)
+
+
+_MEANING = {
+    401: "Nobody is logged in, the token is unknown, revoked or expired, or the login is too old for this.",
+    403: "The role, or the scope of the token, does not allow it.",
+    404: "It does not exist.",
+    409: "The state of things does not allow it now.",
+    413: "The body is larger than 2 MiB.",
+}
+
+
+class EndpointSchema(AutoSchema):
+    """Reads `endpoint` declarations; any other view is described as drf-spectacular would."""
+
+    @property
+    def _declared(self) -> Endpoint | None:
+        return self.view.endpoint_of(self.method) if isinstance(self.view, ApiView) else None
+
+    def get_override_parameters(self) -> list[Any]:
+        declared = self._declared
+        if declared is None or not isinstance(self.view, ApiView):
+            return list(super().get_override_parameters())
+        parameters: list[Any] = [
+            OpenApiParameter(
+                name,
+                OpenApiTypes.UUID if isinstance(field, IdField) else OpenApiTypes.STR,
+                OpenApiParameter.PATH,
+                required=True,
+                description=str(field.help_text or ""),
+            )
+            for name, field in self.view.path_fields.items()
+            if f"{{{name}}}" in self.path
+        ]
+        return [*parameters, *([declared.query] if declared.query else [])]
+
+    def get_request_serializer(self) -> Any:
+        declared = self._declared
+        return declared.body if declared else super().get_request_serializer()
+
+    def get_response_serializers(self) -> Any:
+        declared = self._declared
+        if declared is None:
+            return super().get_response_serializers()
+        refusals = {401, 403, *declared.refusals, *({413} if declared.body else ())}
+        answers: dict[int, Any] = {200: declared.responds, 422: InvalidRequestSerializer}
+        answers |= {code: OpenApiResponse(ErrorSerializer, _MEANING[code]) for code in refusals}
+        return dict(sorted(answers.items()))
+
+    def get_summary(self) -> str | None:
+        declared = self._declared
+        return declared.summary if declared else super().get_summary()
+
+    def get_description(self) -> str:  # type: ignore[override] # as drf-spectacular has it
+        """The view's own docstring; that of ApiView tells of the code, not of the operation."""
+        if self._declared is None:
+            return str(super().get_description())
+        return inspect.cleandoc(vars(type(self.view)).get("__doc__") or "")
+
+    def get_operation_id(self) -> str:
+        """The verb and the class: unique, short and stable when a path grows."""
+        if self._declared is None:
+            return str(super().get_operation_id())
+        noun = type(self.view).__name__.removesuffix("View")
+        words = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in noun)
+        return f"{self.method.lower()}{words}"

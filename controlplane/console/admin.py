@@ -1,0 +1,179 @@
+"""Bases of the console's admin pages: read-only lists with bounded counting, and pages instead of change forms."""
+
+from collections.abc import Callable
+from functools import update_wrapper
+from typing import TYPE_CHECKING, Any, ClassVar
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.admin import ShowFacets
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.paginator import Paginator
+from django.db import models
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.functional import cached_property
+from django.utils.http import urlencode
+from django.utils.translation import gettext
+
+from controlplane.common.errors import ControlPlaneError, Unauthorized
+
+if TYPE_CHECKING:
+    # unfold comes without types; its ModelAdmin is Django's with more options.
+    from django.contrib.admin import ModelAdmin
+else:
+    from unfold.admin import ModelAdmin
+
+__all__ = [
+    "HTMX_STOP_POLLING",
+    "BoundedPaginator",
+    "HistoryAdmin",
+    "ModelAdmin",
+    "PageAdmin",
+    "ReadOnlyAdmin",
+    "redirect_to_login_again",
+    "report",
+]
+
+# Tells htmx to swap this answer in and to poll no more.
+HTMX_STOP_POLLING = 286
+
+
+class BoundedPaginator(Paginator):  # type: ignore[type-arg]
+    """Counts no further than COUNT_MAX, so that a page costs the same however long the history is."""
+
+    COUNT_MAX = 10_000
+
+    @cached_property
+    def count(self) -> int:
+        rows: models.QuerySet[Any] = self.object_list  # type: ignore[assignment]
+        return rows[: self.COUNT_MAX].count()
+
+
+class ReadOnlyAdmin(ModelAdmin):  # type: ignore[type-arg]
+    """A list of rows that agents or the portal itself write: nothing is added, changed or deleted by hand."""
+
+    show_full_result_count = False
+    list_per_page = 50
+    list_max_show_all = 200
+    list_fullwidth = True
+    list_filter_submit = True
+    # Counts next to filters would cost a scan of the table each.
+    show_facets = ShowFacets.NEVER
+    # Ids on the wire are this and 32 hex digits; searching for one finds its row.
+    public_id_prefix = ""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        return False
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
+    ) -> tuple[models.QuerySet[Any], bool]:
+        term = search_term.strip()
+        if isinstance(self.opts.pk, models.UUIDField):
+            try:
+                return queryset.filter(pk=UUID(term.removeprefix(self.public_id_prefix))), False
+            except ValueError:
+                pass
+        return super().get_search_results(request, queryset, term)
+
+
+class HistoryAdmin(ReadOnlyAdmin):
+    """A read-only list that grows for ever: counting is bounded, and a note says so when the bound is met."""
+
+    paginator = BoundedPaginator
+    list_after_template = "admin/console/bounded.html"
+
+
+class PageAdmin(ReadOnlyAdmin):
+    """Shows one row as a page of its own (`page_template`) instead of a change form."""
+
+    page_template: ClassVar[str]
+
+    def page_context(self, request: HttpRequest, obj: Any) -> dict[str, object]:
+        """What the page shows besides `object`."""
+        raise NotImplementedError
+
+    def get_page_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+        """Where the page finds its row; without the annotations that only the list needs."""
+        rows: models.QuerySet[Any] = self.model._default_manager.all()  # noqa: SLF001 -- public in all but name
+        return rows
+
+    def get_page_object(self, request: HttpRequest, object_id: str) -> Any:
+        """The row that the requester may see. Raises PermissionDenied, and Http404 where there is none."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        try:
+            found = self.get_page_queryset(request).filter(pk=unquote(object_id)).first()
+        except (ValueError, ValidationError):
+            found = None
+        if found is None:
+            raise Http404(gettext("There is no such %s.") % self.opts.verbose_name)
+        return found
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        if request.method not in {"GET", "HEAD"}:
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        return self.render_page(request, self.get_page_object(request, object_id), **(extra_context or {}))
+
+    def render_page(
+        self, request: HttpRequest, obj: Any, *, template: str = "", status: int = 200, **extra: object
+    ) -> TemplateResponse:
+        """The page of `obj`, or another template with the same context when `template` names one."""
+        request.current_app = self.admin_site.name
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "original": obj,
+            "object": obj,
+            "title": str(obj),
+            "model_admin": self,
+            "is_fullwidth": "1",
+            **self.page_context(request, obj),
+            **extra,
+        }
+        return TemplateResponse(request, template or self.page_template, context, status=status)
+
+    def get_page_urls(self) -> list[tuple[str, str, Callable[..., HttpResponse]]]:
+        """More views below a row, as (last part of the path, end of the view's name, method)."""
+        return []
+
+    def get_urls(self) -> list[URLPattern]:
+        def wrap(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+            def wrapper(*args: object, **kwargs: object) -> HttpResponse:
+                return self.admin_site.admin_view(view)(*args, **kwargs)
+
+            return update_wrapper(wrapper, view)
+
+        base = f"{self.opts.app_label}_{self.opts.model_name}"
+        mine = [
+            path(f"<path:object_id>/{last}/", wrap(view), name=f"{base}_{name}")
+            for last, name, view in self.get_page_urls()
+        ]
+        return mine + super().get_urls()
+
+
+def report(request: HttpRequest, error: ControlPlaneError, *, next_url: str) -> HttpResponseRedirect:
+    """Answer a refused act: to the login again where that would help, else back with the reason as a message."""
+    if isinstance(error, Unauthorized):
+        return redirect_to_login_again(next_url)
+    messages.error(request, str(error))
+    return HttpResponseRedirect(next_url)
+
+
+def redirect_to_login_again(next_url: str) -> HttpResponseRedirect:
+    return HttpResponseRedirect(f"{reverse('login_again')}?{urlencode({'next': next_url})}")

@@ -1,0 +1,124 @@
+"""The console: django-unfold, its navigation and its look."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+from django.utils.translation import gettext_lazy as _
+
+from controlplane.settings.base import BASE_DIR
+
+STATICFILES_DIRS = [BASE_DIR / "static"]
+
+
+def _asset(path: str) -> Callable[[HttpRequest], str]:
+    return lambda _request: static(path)
+
+
+def _may(permission: str) -> Callable[[HttpRequest], bool]:
+    return lambda request: request.user.has_perm(permission)
+
+
+def _item(title: Any, icon: str, view: str, permission: str) -> dict[str, Any]:
+    return {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{view}"), "permission": _may(permission)}
+
+
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": _("Control plane"),
+    "SITE_HEADER": _("Control plane"),
+    "SITE_SYMBOL": "hub",
+    "SITE_URL": None,
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": _asset("console/favicon.svg")}],
+    "SHOW_LANGUAGES": True,
+    "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "agents.admin.home.dashboard",
+    "STYLES": [_asset("console/console.css")],
+    "SCRIPTS": [_asset("console/console.js")],
+    "BORDER_RADIUS": "6px",
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97.1% .014 222)",
+            "100": "oklch(94.2% .03 222)",
+            "200": "oklch(88.9% .055 222)",
+            "300": "oklch(80.5% .088 222)",
+            "400": "oklch(70.5% .115 224)",
+            "500": "oklch(60.5% .118 227)",
+            "600": "oklch(50.5% .104 230)",
+            "700": "oklch(43.5% .09 231)",
+            "800": "oklch(38% .076 232)",
+            "900": "oklch(33.5% .062 233)",
+            "950": "oklch(26% .05 235)",
+        },
+    },
+    "COMMAND": {"search_models": ["agents.service", "agents.instance", "tasks_app.task"], "show_history": True},
+    "SIDEBAR": {
+        "command_search": True,
+        "show_all_applications": False,
+        "navigation": [
+            {
+                "items": [
+                    {
+                        "title": _("Overview"),
+                        "icon": "dashboard",
+                        "link": reverse_lazy("admin:index"),
+                    },
+                ],
+            },
+            {
+                "title": _("Fleet"),
+                "items": [
+                    _item(_("Services"), "deployed_code", "agents_service_changelist", "agents.view_service"),
+                    _item(_("Instances"), "dns", "agents_instance_changelist", "agents.view_instance"),
+                    _item(_("Sessions"), "link", "agents_session_changelist", "agents.view_session"),
+                ],
+            },
+            {
+                "title": _("Work"),
+                "items": [
+                    _item(_("Tasks"), "account_tree", "tasks_app_task_changelist", "tasks_app.view_task"),
+                    _item(_("Commands"), "terminal", "agents_command_changelist", "agents.view_command"),
+                ],
+            },
+            {
+                "title": _("History"),
+                "items": [_item(_("Events"), "history", "agents_event_changelist", "agents.view_event")],
+            },
+            {
+                "title": _("Access"),
+                "items": [
+                    _item(_("Agent tokens"), "key", "agents_agenttoken_changelist", "agents.view_agenttoken"),
+                    _item(_("API tokens"), "vpn_key", "access_apitoken_changelist", "access.view_apitoken"),
+                    _item(_("Users"), "person", "auth_user_changelist", "auth.view_user"),
+                    _item(_("Groups"), "group", "auth_group_changelist", "auth.view_group"),
+                ],
+            },
+            {
+                "title": _("System"),
+                "items": [
+                    _item(_("Portal processes"), "memory", "agents_replica_changelist", "agents.view_replica"),
+                    _item(
+                        _("Background jobs"),
+                        "schedule",
+                        "agents_backgroundjob_changelist",
+                        "agents.view_backgroundjob",
+                    ),
+                    _item(
+                        _("Schedules"),
+                        "event_repeat",
+                        "django_celery_beat_periodictask_changelist",
+                        "django_celery_beat.view_periodictask",
+                    ),
+                    {
+                        "title": _("API docs"),
+                        "icon": "api",
+                        "link": reverse_lazy("api-docs"),
+                        "permission": _may("agents.view_service"),
+                    },
+                ],
+            },
+        ],
+    },
+}

@@ -1,0 +1,180 @@
+"""Django itself: apps, middleware, templates, languages, security."""
+
+import secrets
+import socket
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext_lazy as _
+
+from controlplane.common import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent.parent
+APP_ENV = env.choice("APP_ENV", "dev", ("dev", "prod"))
+DEBUG = env.boolean("DEBUG", default=False)
+HOST = env.text("HOST", "127.0.0.1")
+PORT = env.integer("PORT", 8000, minimum=1, maximum=65535)
+
+# Everything that the embedded default writes: database, generated secrets. Created by `manage.py up`.
+DATA_DIR = Path(env.text("DATA_DIR", str(BASE_DIR / "var"))).resolve()
+
+
+def _secret_key() -> str:
+    """SECRET_KEY from the environment; outside production, one generated once into DATA_DIR.
+
+    A process that may not write there (a check, a build) gets a key of its own, good for its lifetime.
+    """
+    configured = env.secret("SECRET_KEY")
+    if configured:
+        return configured
+    if APP_ENV == "prod":
+        raise ImproperlyConfigured(
+            "SECRET_KEY must be set when APP_ENV is prod. Make one: "
+            "python3 -c 'import secrets; print(secrets.token_urlsafe(50))'"
+        )
+    path = DATA_DIR / "secret_key"
+    try:
+        DATA_DIR.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            path.chmod(0o600)
+            file.write(secrets.token_urlsafe(50))
+    except FileExistsError:
+        pass
+    except OSError:
+        return secrets.token_urlsafe(50)
+    try:
+        # An empty file is a key that another process is writing this very moment, or one lost to a full disk.
+        return path.read_text(encoding="utf-8").strip() or secrets.token_urlsafe(50)
+    except OSError as exc:
+        raise ImproperlyConfigured(
+            f"The key file {path} cannot be read: {exc.strerror}. Set DATA_DIR to a folder that this user may write."
+        ) from exc
+
+
+SECRET_KEY = _secret_key()
+
+
+def _allowed_hosts() -> list[str]:
+    configured = env.items("ALLOWED_HOSTS")
+    if configured:
+        return list(configured)
+    if APP_ENV == "prod":
+        raise ImproperlyConfigured("ALLOWED_HOSTS must name the host names of this portal when APP_ENV is prod.")
+    if HOST in {"0.0.0.0", "::"}:  # noqa: S104 -- compared, not bound
+        return ["*"]
+    return ["localhost", "127.0.0.1", "[::1]", "testserver", HOST, socket.gethostname()]
+
+
+ALLOWED_HOSTS = _allowed_hosts()
+CSRF_TRUSTED_ORIGINS = list(env.items("CSRF_TRUSTED_ORIGINS"))
+
+INSTALLED_APPS = [
+    "daphne",
+    "unfold",
+    "unfold.contrib.filters",
+    "unfold.contrib.forms",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_celery_beat",
+    "django_htmx",
+    "controlplane",
+    "controlplane.access",
+    "agents",
+    "tasks_app",
+    "notifications",
+]
+
+MIDDLEWARE = [
+    "controlplane.common.rest.paths.api_path_middleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+
+ROOT_URLCONF = "controlplane.urls"
+ASGI_APPLICATION = "controlplane.asgi.application"
+# Agents and programs call without a trailing slash and must never be redirected: a redirect turns POST into GET.
+APPEND_SLASH = False
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+LANGUAGE_CODE = env.choice("LANGUAGE_CODE", "en", ("en", "zh-hans"))
+LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = env.text("API_RESPONSE_TIMEZONE") or env.text("TZ") or "UTC"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Behind a proxy that ends TLS, set BEHIND_TLS_PROXY so that its X-Forwarded-Proto is believed.
+if env.boolean("BEHIND_TLS_PROXY", default=APP_ENV == "prod"):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_COOKIES = env.boolean("SECURE_COOKIES", default=APP_ENV == "prod")
+SESSION_COOKIE_SECURE = SECURE_COOKIES
+CSRF_COOKIE_SECURE = SECURE_COOKIES
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SECURE_SSL_REDIRECT = env.boolean("SECURE_SSL_REDIRECT", default=APP_ENV == "prod")
+# Health probes come from inside, in plain HTTP.
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+SECURE_HSTS_SECONDS = env.integer("SECURE_HSTS_SECONDS", 31536000 if APP_ENV == "prod" else 0, minimum=0)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = env.boolean("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=APP_ENV == "prod")
+SECURE_HSTS_PRELOAD = env.boolean("SECURE_HSTS_PRELOAD", default=APP_ENV == "prod")
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+# A larger body is answered with 413 before it is read; parts of the API allow less.
+HTTP_BODY_MAX_BYTES = env.integer("HTTP_BODY_MAX_BYTES", 4 * 1024 * 1024, minimum=64 * 1024)
+
+STATIC_URL = "static/"
+STATIC_ROOT = env.text("STATIC_ROOT") or None
+# With STATIC_ROOT (the container image) files are collected, hashed and compressed; without it they are served from
+# the packages, so that `make up` needs no collecting step.
+WHITENOISE_USE_FINDERS = STATIC_ROOT is None
+WHITENOISE_AUTOREFRESH = STATIC_ROOT is None
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        if STATIC_ROOT
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
+}

@@ -1,0 +1,41 @@
+"""Template access to controlplane.console.formatting."""
+
+from django import template
+
+from agents import words
+from agents.models import Command
+from agents.models.command import CommandKind
+from controlplane.console import formatting
+
+register = template.Library()
+
+register.simple_tag(formatting.badge, name="badge")
+register.simple_tag(formatting.admin_url, name="admin_url")
+register.filter("age", formatting.age)
+register.filter("clock", formatting.clock)
+register.filter("duration", formatting.duration)
+register.filter("pretty_json", formatting.pretty_json)
+register.filter("short", formatting.short)
+register.filter("cut", formatting.cut)
+register.filter("end_reason", words.end_reason)
+register.filter("error_text", words.error_text)
+register.filter("error_words", words.error_words)
+register.filter("event_text", words.event_text)
+register.filter("event_words", words.event_words)
+
+
+@register.simple_tag
+def age_words() -> dict[str, formatting.Words]:
+    return formatting.AGE_WORDS
+
+
+@register.filter
+def command_label(command: Command) -> str:
+    """The words for the kind of a command; a kind that this version does not know is shown as it is."""
+    return str(CommandKind(command.kind).label) if command.kind in CommandKind.values else command.kind
+
+
+@register.filter
+def kind_words(kind: str) -> str:
+    """The same for a bare kind."""
+    return str(CommandKind(kind).label) if kind in CommandKind.values else kind

@@ -1,0 +1,1 @@
+"""What agents run: task definitions, task controls, metric windows and custom metrics."""

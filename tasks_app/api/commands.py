@@ -1,0 +1,109 @@
+"""Sending commands: to one instance, to a service, to a task; and those that were sent. Source: contract 3."""
+
+from rest_framework.response import Response
+
+from agents.access import ensure_may_command
+from agents.api.paths import PATH_FIELDS
+from agents.api.queries import InstanceCommandsQuery, ServiceCommandsQuery, ServiceQuery
+from agents.api.serializers import CommandSummarySerializer
+from agents.api.views import actor_of
+from agents.selectors.commands import commands, get_command
+from agents.selectors.instances import ensure_instance_exists
+from controlplane.access.policy import COMMANDS_NEED_OPERATOR
+from controlplane.common.rest.paging import page_of, page_serializer
+from controlplane.common.rest.views import ApiView, endpoint
+from tasks_app.api.orders import (
+    SELECTED,
+    FanOutSerializer,
+    InstanceCommandBody,
+    ServiceCommandBody,
+    TaskCommandBody,
+    fan_out_answer,
+)
+from tasks_app.api.views import OfServiceView
+from tasks_app.selectors.tasks import ensure_task_exists
+from tasks_app.services.commands import fan_out, order_command
+
+
+class InstanceCommandsView(ApiView):
+    path_fields = PATH_FIELDS
+    refusal = COMMANDS_NEED_OPERATOR
+
+    @endpoint(
+        "Commands to one instance",
+        query=InstanceCommandsQuery,
+        responds=page_serializer(CommandSummarySerializer),
+        refusals=(404,),
+    )
+    def get(self) -> Response:
+        instance_id = self.params["instance_id"]
+        ensure_instance_exists(instance_id)
+        rows = commands(instance_id=instance_id)
+        return Response(page_serializer(CommandSummarySerializer)(page_of(rows, self.query)).data)
+
+    @endpoint(
+        "Send a command to one instance",
+        body=InstanceCommandBody,
+        responds=CommandSummarySerializer,
+        refusals=(404, 409),
+    )
+    def post(self) -> Response:
+        order = self.body["order"]
+        ensure_may_command(self.request, order.kind)
+        ensure_instance_exists(self.params["instance_id"])
+        command = order_command(self.params["instance_id"], order, actor=actor_of(self.request))
+        return Response(CommandSummarySerializer(get_command(command.pk)).data)
+
+
+class FanOutView(OfServiceView):
+    refusal = COMMANDS_NEED_OPERATOR
+
+    def fan_out(self) -> Response:
+        """Send the validated order to the targets that the body names."""
+        order = self.body["order"]
+        ensure_may_command(self.request, order.kind)
+        service = self.service()
+        if "task_name" in self.params:
+            ensure_task_exists(service, self.params["task_name"])
+        targets = self.body["target_instance_ids"] if self.body["target_mode"] == SELECTED else None
+        made = fan_out(service, order, actor=actor_of(self.request), instance_ids=targets)
+        return Response(FanOutSerializer(fan_out_answer(self.body, made)).data)
+
+
+class ServiceCommandsView(FanOutView):
+    @endpoint(
+        "Commands to the instances of a service",
+        query=ServiceCommandsQuery,
+        responds=page_serializer(CommandSummarySerializer),
+        refusals=(404,),
+    )
+    def get(self) -> Response:
+        rows = commands(
+            service=self.service(),
+            instance_id=self.query.get("instance_id"),
+            kind=self.query.get("kind"),
+            status=self.query.get("status"),
+        )
+        return Response(page_serializer(CommandSummarySerializer)(page_of(rows, self.query)).data)
+
+    @endpoint(
+        "Send a command to instances of a service",
+        query=ServiceQuery,
+        body=ServiceCommandBody,
+        responds=FanOutSerializer,
+        refusals=(404,),
+    )
+    def post(self) -> Response:
+        return self.fan_out()
+
+
+class ServiceTaskCommandsView(FanOutView):
+    @endpoint(
+        "Send a task command to instances of a service",
+        query=ServiceQuery,
+        body=TaskCommandBody,
+        responds=FanOutSerializer,
+        refusals=(404,),
+    )
+    def post(self) -> Response:
+        return self.fan_out()

@@ -1,0 +1,225 @@
+"""Shapes of services, tasks and metric windows, as the API shows them. Source: contract 4.2."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from agents.api.serializers import (
+    EventSummarySerializer,
+    InstanceSummarySerializer,
+    SessionSummarySerializer,
+    optional_text,
+    optional_time,
+)
+from agents.models.instance import Connectivity, Health
+from agents.selectors.events import WIRE_EVENT_KINDS
+from agents.selectors.services import SERVICE_STATUSES
+from controlplane.common.rest.fields import ObjectField, TimestampField
+from tasks_app.models import MetricWindow
+from tasks_app.selectors.controls import TASK_KINDS_IN_ORDER, TaskControl
+from tasks_app.selectors.figures import COUNTERS, MetricPoint
+from tasks_app.selectors.services import VIEW_STATUSES, FleetSummary, ServicePage, ServiceSummary
+from tasks_app.selectors.tasks import TaskSummary
+
+SERVICE_VIEW_STATUSES = tuple(VIEW_STATUSES.values())
+TASK_VIEW_STATUSES = ("running", "idle", "failed", "paused", "offline")
+CONTROL_FLAGS = ("pause_requested", "paused", "accepting_new_work")
+CONTROL_COUNTS = ("runner_count", "parked_runner_count", "fetching_runner_count", "inflight_task_count")
+
+
+def counts(names: tuple[str, ...], source: str) -> dict[str, serializers.IntegerField]:
+    """Integer fields read from keys of a mapping."""
+    return {name: serializers.IntegerField(source=f"{source}.{name}") for name in names}
+
+
+class ServiceSummarySerializer(serializers.Serializer[ServiceSummary]):
+    name = serializers.CharField(source="service.name")
+    environment = serializers.CharField(source="service.environment")
+    description = optional_text(source="service.description")
+    latest_deployment_version = serializers.CharField(source="service.latest_deployment_version")
+    service_status = serializers.ChoiceField(choices=SERVICE_STATUSES)
+    latest_topology_hash = optional_text(source="service.latest_topology_hash")
+    latest_sync_at = optional_time(source="service.latest_sync_at")
+    instance_count = serializers.IntegerField()
+    online_instance_count = serializers.IntegerField()
+    last_seen_at = optional_time()
+    source_kinds = serializers.ListField(child=serializers.CharField())
+    task_count = serializers.IntegerField()
+    failing_task_count = serializers.IntegerField()
+    view_status = serializers.ChoiceField(choices=SERVICE_VIEW_STATUSES)
+    success_rate = serializers.FloatField()
+    throughput_per_min = serializers.IntegerField()
+    error_count = serializers.IntegerField()
+    uptime_reference_at = optional_time(source="last_seen_at")
+    online_task_count = serializers.IntegerField()
+    standby_instance_count = serializers.IntegerField()
+    created_at = TimestampField(source="service.created_at")
+    updated_at = TimestampField(source="service.updated_at")
+
+
+class FleetSummarySerializer(serializers.Serializer[FleetSummary]):
+    total_services = serializers.IntegerField()
+    online_services = serializers.IntegerField()
+    attention_services = serializers.IntegerField()
+    offline_services = serializers.IntegerField()
+    ready_services = serializers.IntegerField()
+    total_instances = serializers.IntegerField()
+    online_instances = serializers.IntegerField()
+    total_tasks = serializers.IntegerField()
+    failing_tasks = serializers.IntegerField()
+
+
+class ServicePageSerializer(serializers.Serializer[ServicePage]):
+    total = serializers.IntegerField()
+    limit = serializers.IntegerField()
+    offset = serializers.IntegerField()
+    items = ServiceSummarySerializer(many=True)
+    source_kind_counts = serializers.DictField(
+        child=serializers.IntegerField(), help_text="Services per kind of source, before `source_kind` narrows."
+    )
+    summary = FleetSummarySerializer(help_text="Totals over all pages.")
+
+
+@extend_schema_field({"type": "array", "items": {"type": "object", "additionalProperties": {}}})
+class ConnectorsField(serializers.Field[Any, Any, Any, Any]):
+    """Sinks: a list of `{kind, name, config}`."""
+
+    def to_representation(self, value: Any) -> Any:
+        return value if isinstance(value, list) else [value] if value else []
+
+
+class LookbackSerializer(serializers.Serializer[Any]):
+    """What the figures beside it are made over."""
+
+    lookback_minutes = serializers.IntegerField(source="lookback.minutes")
+    lookback_started_at = TimestampField(source="lookback.started_at")
+
+
+class EventCountsSerializer(serializers.Serializer[Any]):
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        return {kind: serializers.IntegerField() for kind in WIRE_EVENT_KINDS}
+
+
+class TaskSummarySerializer(serializers.Serializer[TaskSummary]):
+    task_name = serializers.CharField(source="task.name")
+    description = optional_text(source="task.description")
+    source_name = optional_text(source="task.source_name")
+    source_kind = optional_text(source="task.source_kind")
+    source_config = ObjectField(source="task.source_config", allow_null=True)
+    emit = ConnectorsField(source="task.emit")
+    concurrency = serializers.IntegerField(source="task.concurrency", allow_null=True)
+    timeout_s = serializers.FloatField(source="task.timeout_s", allow_null=True)
+    retry_policy = ObjectField(source="task.retry_policy", allow_null=True)
+    topology_hash = optional_text(source="task.topology_hash")
+    metric_window_count = serializers.IntegerField(source="windows.windows")
+    latest_window_started_at = optional_time()
+    latest_window_ended_at = optional_time()
+    fetched = serializers.IntegerField(source="windows.counters.fetched")
+    started = serializers.IntegerField(source="windows.counters.started")
+    succeeded = serializers.IntegerField(source="windows.counters.succeeded")
+    retried = serializers.IntegerField(source="windows.counters.retried")
+    failed = serializers.IntegerField(source="windows.counters.failed")
+    dead_lettered = serializers.IntegerField(source="windows.counters.dead_lettered")
+    cancelled = serializers.IntegerField(source="windows.counters.cancelled")
+    timeouts = serializers.IntegerField(source="windows.counters.timeouts")
+    weighted_avg_duration_ms = serializers.FloatField(source="windows.avg_duration_ms", allow_null=True)
+    max_p95_duration_ms = serializers.FloatField(source="windows.p95_duration_ms", allow_null=True)
+    last_event_at = optional_time()
+    event_counts = EventCountsSerializer(source="events.counts")
+    pause_requested = serializers.BooleanField(allow_null=True, help_text="Null where no online instance told.")
+    supported_commands = serializers.ListField(child=serializers.ChoiceField(choices=TASK_KINDS_IN_ORDER))
+    view_status = serializers.ChoiceField(choices=TASK_VIEW_STATUSES)
+    success_rate = serializers.FloatField()
+    throughput_per_min = serializers.IntegerField()
+    error_count = serializers.IntegerField()
+    retry_attempts = serializers.IntegerField()
+    source_label = optional_text()
+    sink_label = optional_text()
+    config_yaml = optional_text(help_text="The definition as text to look at.")
+    uptime_reference_at = optional_time()
+
+
+class TaskPageSerializer(LookbackSerializer):
+    total = serializers.IntegerField()
+    limit = serializers.IntegerField()
+    offset = serializers.IntegerField()
+    items = TaskSummarySerializer(many=True)
+
+
+class InstanceTaskControlSerializer(serializers.Serializer[TaskControl]):
+    instance_id = serializers.UUIDField(source="instance.id")
+    node_name = serializers.CharField(source="instance.node_name")
+    connectivity = serializers.ChoiceField(choices=Connectivity.choices, source="instance.connectivity")
+    status = serializers.ChoiceField(choices=Health.choices, source="instance.health")
+    last_seen_at = optional_time(source="instance.last_seen_at")
+    supported_commands = serializers.ListField(child=serializers.ChoiceField(choices=TASK_KINDS_IN_ORDER))
+    state_known = serializers.BooleanField()
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        fields: dict[str, serializers.Field[Any, Any, Any, Any]] = super().get_fields()
+        for flag in CONTROL_FLAGS:
+            fields[flag] = serializers.BooleanField(source=f"state.{flag}", allow_null=True, default=None)
+        for count in CONTROL_COUNTS:
+            fields[count] = serializers.IntegerField(source=f"state.{count}", allow_null=True, default=None)
+        return fields
+
+
+class TaskControlSerializer(serializers.Serializer[Any]):
+    task_name = serializers.CharField()
+    instances = InstanceTaskControlSerializer(many=True)
+
+
+class MetricPointSerializer(serializers.Serializer[MetricPoint]):
+    bucket_started_at = TimestampField()
+    bucket_ended_at = TimestampField()
+    reported_window_count = serializers.IntegerField(source="figures.windows")
+    inflight = serializers.IntegerField()
+    avg_duration_ms = serializers.FloatField(source="figures.avg_duration_ms", allow_null=True)
+    p95_duration_ms = serializers.FloatField(source="figures.p95_duration_ms", allow_null=True)
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        return {**super().get_fields(), **counts(COUNTERS, "figures.counters")}
+
+
+class MetricWindowSerializer(serializers.Serializer[MetricWindow]):
+    instance_id = serializers.UUIDField()
+    task_name = serializers.CharField()
+    window_id = serializers.CharField()
+    window_started_at = TimestampField()
+    window_ended_at = TimestampField()
+    fetched = serializers.IntegerField()
+    started = serializers.IntegerField()
+    succeeded = serializers.IntegerField()
+    retried = serializers.IntegerField()
+    failed = serializers.IntegerField()
+    dead_lettered = serializers.IntegerField()
+    cancelled = serializers.IntegerField()
+    timeouts = serializers.IntegerField()
+    inflight = serializers.IntegerField()
+    avg_duration_ms = serializers.FloatField(allow_null=True)
+    p95_duration_ms = serializers.FloatField(allow_null=True)
+    received_at = TimestampField()
+    created_at = TimestampField(source="received_at")
+
+
+class TaskDetailSerializer(LookbackSerializer):
+    service = ServiceSummarySerializer()
+    task_name = serializers.CharField(source="summary.task.name")
+    summary = TaskSummarySerializer()
+    task_control = TaskControlSerializer()
+    recent_metric_points = MetricPointSerializer(many=True)
+    recent_metric_windows = MetricWindowSerializer(many=True)
+    recent_events = EventSummarySerializer(many=True)
+
+
+class ServiceInstanceDetailSerializer(LookbackSerializer):
+    service = ServiceSummarySerializer()
+    # The base class keeps what it serializes under this name; a declared field does not touch that.
+    instance = InstanceSummarySerializer()
+    latest_session = SessionSummarySerializer(allow_null=True)
+    app_snapshot = ObjectField(
+        allow_null=True, help_text="The app object of the last sync, with `task_control_states` of the last heartbeat."
+    )
+    recent_metric_windows = MetricWindowSerializer(many=True)
+    recent_events = EventSummarySerializer(many=True)

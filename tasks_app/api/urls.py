@@ -1,0 +1,25 @@
+"""Below /api/v1."""
+
+from django.urls import include, path
+
+from tasks_app.api import commands, views
+
+of_service = [
+    path("", views.ServiceView.as_view()),
+    path("/tasks", views.ServiceTasksView.as_view()),
+    path("/tasks/<name:task_name>", views.ServiceTaskView.as_view()),
+    path("/tasks/<name:task_name>/commands", commands.ServiceTaskCommandsView.as_view()),
+    path("/instances", views.ServiceInstancesView.as_view()),
+    path("/instances/<name:instance_id>", views.ServiceInstanceView.as_view()),
+    path("/metric-windows", views.ServiceMetricWindowsView.as_view()),
+    path("/events", views.ServiceEventsView.as_view()),
+    path("/commands", commands.ServiceCommandsView.as_view()),
+    path("/sessions", views.ServiceSessionsView.as_view()),
+]
+
+urlpatterns = [
+    path("services", views.ServicesView.as_view()),
+    path("services/<name:service_name>", include(of_service)),
+    path("events", views.EventsView.as_view()),
+    path("instances/<name:instance_id>/commands", commands.InstanceCommandsView.as_view()),
+]

@@ -1,0 +1,240 @@
+"""Services, and what is below one service: tasks, instances, metric windows, events, sessions. Source: contract 4."""
+
+from typing import Any, ClassVar
+
+from django.utils import timezone
+from rest_framework.response import Response
+
+from agents.api.paths import PATH_FIELDS
+from agents.api.queries import (
+    EventsQuery,
+    ServiceEventsQuery,
+    ServiceInstancesQuery,
+    ServiceQuery,
+    ServiceSessionsQuery,
+)
+from agents.api.serializers import (
+    EventSummarySerializer,
+    FleetEventSerializer,
+    InstanceSummarySerializer,
+    SessionSummarySerializer,
+)
+from agents.models import Event, Instance, Service
+from agents.selectors.events import task_events
+from agents.selectors.instances import get_instance, service_instances
+from agents.selectors.services import get_service
+from agents.selectors.sessions import latest_session, sessions
+from controlplane.common.rest.paging import page_of, page_serializer
+from controlplane.common.rest.views import ApiView, endpoint
+from tasks_app.api.queries import MetricWindowsQuery, RecentQuery, ServicesQuery, TasksQuery
+from tasks_app.api.serializers import (
+    MetricWindowSerializer,
+    ServiceInstanceDetailSerializer,
+    ServicePageSerializer,
+    ServiceSummarySerializer,
+    TaskDetailSerializer,
+    TaskPageSerializer,
+)
+from tasks_app.models import AppSnapshot
+from tasks_app.selectors.controls import control_entries, instances_with_controls, task_controls
+from tasks_app.selectors.figures import metric_points
+from tasks_app.selectors.labels import source_label
+from tasks_app.selectors.lookback import LOOKBACK_DEFAULT_MINUTES, Lookback
+from tasks_app.selectors.services import service_page, service_summary
+from tasks_app.selectors.tasks import definitions, get_task_summary, task_summaries
+from tasks_app.selectors.windows import metric_windows
+
+
+class ServicesView(ApiView):
+    @endpoint("Services", query=ServicesQuery, responds=ServicePageSerializer)
+    def get(self) -> Response:
+        page = service_page(
+            environment=self.query.get("environment"),
+            source_kind=self.query.get("source_kind"),
+            text=self.query.get("q", ""),
+            limit=self.query["limit"],
+            offset=self.query["offset"],
+            now=timezone.now(),
+        )
+        return Response(ServicePageSerializer(page).data)
+
+
+class OfServiceView(ApiView):
+    """A path below one service."""
+
+    path_fields: ClassVar = PATH_FIELDS
+
+    def service(self) -> Service:
+        """The service of the path and the query's environment, or NotFound."""
+        return get_service(self.params["service_name"], self.query["environment"])
+
+    def lookback(self) -> Lookback:
+        return Lookback(self.query.get("lookback_minutes", LOOKBACK_DEFAULT_MINUTES), timezone.now())
+
+
+class ServiceView(OfServiceView):
+    @endpoint("One service", query=ServiceQuery, responds=ServiceSummarySerializer, refusals=(404,))
+    def get(self) -> Response:
+        return Response(ServiceSummarySerializer(service_summary(self.service(), self.lookback())).data)
+
+
+class ServiceTasksView(OfServiceView):
+    @endpoint("Tasks of a service", query=TasksQuery, responds=TaskPageSerializer, refusals=(404,))
+    def get(self) -> Response:
+        lookback = self.lookback()
+        found = task_summaries(self.service(), lookback)
+        if "task_name" in self.query:
+            found = [summary for summary in found if summary.task.name == self.query["task_name"]]
+        limit, offset = self.query["limit"], self.query["offset"]
+        page = {
+            "lookback": lookback,
+            "total": len(found),
+            "limit": limit,
+            "offset": offset,
+            "items": found[offset : offset + limit],
+        }
+        return Response(TaskPageSerializer(page).data)
+
+
+class ServiceTaskView(OfServiceView):
+    @endpoint("One task of a service", query=RecentQuery, responds=TaskDetailSerializer, refusals=(404,))
+    def get(self) -> Response:
+        service, lookback, task_name = self.service(), self.lookback(), self.params["task_name"]
+        summary = get_task_summary(task_summaries(service, lookback), service, task_name)
+        instances = instances_with_controls(service, online_only=False)
+        windows = metric_windows(service, task_name=task_name, ended_after=lookback.started_at)
+        events = task_events(service=service, task_name=task_name, occurred_after=lookback.started_at)
+        detail = {
+            "lookback": lookback,
+            "service": service_summary(service, lookback),
+            "summary": summary,
+            "task_control": {"task_name": task_name, "instances": task_controls(instances, task_name)},
+            "recent_metric_points": metric_points(service, task_name, lookback),
+            "recent_metric_windows": windows[: self.query["metric_window_limit"]],
+            "recent_events": events[: self.query["event_limit"]],
+        }
+        labels = {(service.pk, task_name): summary.source_label}
+        return Response(TaskDetailSerializer(detail, context={"source_labels": labels}).data)
+
+
+class ServiceInstancesView(OfServiceView):
+    @endpoint(
+        "Instances of a service",
+        query=ServiceInstancesQuery,
+        responds=page_serializer(InstanceSummarySerializer),
+        refusals=(404,),
+    )
+    def get(self) -> Response:
+        rows = service_instances(
+            self.service(),
+            now=timezone.now(),
+            connectivity=self.query.get("connectivity"),
+            health=self.query.get("status"),
+        )
+        return Response(page_serializer(InstanceSummarySerializer)(page_of(rows, self.query)).data)
+
+
+class ServiceInstanceView(OfServiceView):
+    @endpoint("One instance of a service", query=RecentQuery, responds=ServiceInstanceDetailSerializer, refusals=(404,))
+    def get(self) -> Response:
+        service, lookback = self.service(), self.lookback()
+        instance = get_instance(self.params["instance_id"], service=service)
+        windows = metric_windows(service, instance_id=instance.pk, ended_after=lookback.started_at)
+        events = list(
+            task_events(service=service, instance_id=instance.pk, occurred_after=lookback.started_at)[
+                : self.query["event_limit"]
+            ]
+        )
+        detail = {
+            "lookback": lookback,
+            "service": service_summary(service, lookback),
+            "instance": instance,
+            "latest_session": latest_session(instance.pk),
+            "app_snapshot": app_snapshot_of(instance),
+            "recent_metric_windows": windows[: self.query["metric_window_limit"]],
+            "recent_events": events,
+        }
+        context = {"source_labels": source_labels(events)}
+        return Response(ServiceInstanceDetailSerializer(detail, context=context).data)
+
+
+class ServiceMetricWindowsView(OfServiceView):
+    @endpoint(
+        "Metric windows of a service",
+        query=MetricWindowsQuery,
+        responds=page_serializer(MetricWindowSerializer),
+        refusals=(404,),
+    )
+    def get(self) -> Response:
+        rows = metric_windows(
+            self.service(),
+            instance_id=self.query.get("instance_id"),
+            task_name=self.query.get("task_name"),
+            ended_after=self.query.get("ended_after"),
+            ended_before=self.query.get("ended_before"),
+        )
+        return Response(page_serializer(MetricWindowSerializer)(page_of(rows, self.query)).data)
+
+
+class ServiceEventsView(OfServiceView):
+    @endpoint(
+        "Task events of a service",
+        query=ServiceEventsQuery,
+        responds=page_serializer(EventSummarySerializer),
+        refusals=(404,),
+    )
+    def get(self) -> Response:
+        rows = task_events(
+            service=self.service(),
+            instance_id=self.query.get("instance_id"),
+            task_name=self.query.get("task_name"),
+            wire_kind=self.query.get("kind"),
+            occurred_after=self.query.get("occurred_after"),
+            occurred_before=self.query.get("occurred_before"),
+        )
+        page = page_of(rows, self.query)
+        context = {"source_labels": source_labels(page.items)}
+        return Response(page_serializer(EventSummarySerializer)(page, context=context).data)
+
+
+class EventsView(ApiView):
+    @endpoint("Task events of all services", query=EventsQuery, responds=page_serializer(FleetEventSerializer))
+    def get(self) -> Response:
+        rows = task_events(
+            service_name=self.query.get("service_name"),
+            environment=self.query.get("environment"),
+            wire_kind=self.query.get("kind"),
+            occurred_after=self.query.get("occurred_after"),
+            occurred_before=self.query.get("occurred_before"),
+        )
+        page = page_of(rows, self.query)
+        context = {"source_labels": source_labels(page.items)}
+        return Response(page_serializer(FleetEventSerializer)(page, context=context).data)
+
+
+class ServiceSessionsView(OfServiceView):
+    @endpoint(
+        "Sessions of a service",
+        query=ServiceSessionsQuery,
+        responds=page_serializer(SessionSummarySerializer),
+        refusals=(404,),
+    )
+    def get(self) -> Response:
+        rows = sessions(
+            service=self.service(), instance_id=self.query.get("instance_id"), status=self.query.get("status")
+        )
+        return Response(page_serializer(SessionSummarySerializer)(page_of(rows, self.query)).data)
+
+
+def source_labels(events: list[Event]) -> dict[tuple[int, str], str | None]:
+    """The label of the source of each event's task, by (service id, task name); one query."""
+    pairs = {(event.service_id, event.task_name) for event in events if event.service_id is not None}
+    return {pair: source_label(task) for pair, task in definitions(pairs).items()}
+
+
+def app_snapshot_of(instance: Instance) -> dict[str, Any] | None:
+    """The app object of the instance's last sync with its task control states, or None before any sync; two queries."""
+    snapshot = AppSnapshot.objects.filter(pk=instance.pk).first()
+    if snapshot is None:
+        return None
+    return {**snapshot.app, "task_control_states": control_entries(instance)}

@@ -1,0 +1,1 @@
+"""Reads: a QuerySet or a frozen dataclass; never a write."""

@@ -1,0 +1,44 @@
+"""What every test shares: which tests fit the database and hints at hand, and a database that can be dropped."""
+
+import pytest
+from django.conf import settings
+from django.db import connection
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out, rather than skip, what makes no sense on the servers at hand."""
+    missing = set()
+    if connection.vendor != "postgresql":
+        missing.add("needs_postgres")
+    if not settings.REDIS_URL:
+        missing.add("needs_redis")
+    left_out = [item for item in items if any(item.get_closest_marker(name) for name in missing)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings, django_db_blocker):
+    """End what a killed run left open, or its database could not be replaced."""
+    with django_db_blocker.unblock():
+        _end_sessions(connection.creation._get_test_db_name())
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup, django_db_blocker):
+    """End the sessions that threads of the tests left open, or the database could not be dropped."""
+    yield
+    with django_db_blocker.unblock():
+        connection.close()
+        _end_sessions(connection.settings_dict["NAME"])
+
+
+def _end_sessions(database):
+    if connection.vendor != "postgresql":
+        return
+    with connection._nodb_cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+            [database],
+        )

@@ -1,0 +1,230 @@
+"""The portal as child processes, in the two forms in which it is run."""
+
+import os
+import socket
+import subprocess
+import sys
+import uuid
+from abc import ABC, abstractmethod
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import requests
+
+from tests.e2e.harness.api import Api
+from tests.e2e.harness.process import REPOSITORY, Child
+from tests.e2e.harness.waiting import eventually
+
+# Short enough that a test sees a verdict, long enough that a busy machine does not make one by itself.
+FAST = {
+    "INSTANCE_OFFLINE_AFTER_S": "4",
+    "INSTANCE_HEALTH_PARTICIPATION_WINDOW_S": "3600",
+    "REPLICA_HEARTBEAT_S": "2",
+    "REPLICA_DEAD_AFTER_S": "6",
+    "TAKEOVER_INTERVAL_S": "3",
+    "COMMAND_GRACE_S": "1",
+}
+READY_TIMEOUT_S = 45.0
+_MAKE_API_TOKEN = """
+from django.contrib.auth.models import User
+from controlplane.access.models import ApiToken
+from controlplane.access.services import create_api_token
+user = User.objects.filter(is_superuser=True).first() or User.objects.create_superuser("e2e")
+print(create_api_token(name="e2e", user=user, scope=ApiToken.Scope.ADMIN)[1])
+"""
+
+
+class Portal(ABC):
+    """A portal with an administrator's API token; every process logs into `work_dir`."""
+
+    def __init__(self, work_dir: Path, *, web_count: int) -> None:
+        self.work_dir = work_dir
+        self.ports = _free_ports(web_count)
+        self.urls = [f"http://127.0.0.1:{port}" for port in self.ports]
+        self.api_token = ""
+
+    @property
+    @abstractmethod
+    def children(self) -> list[Child]:
+        """Every process of this portal."""
+
+    @property
+    @abstractmethod
+    def environment(self) -> dict[str, str]:
+        """The environment of manage.py for this portal, without HOST and PORT."""
+
+    @property
+    @abstractmethod
+    def ingest_token(self) -> str:
+        """What agents connect with."""
+
+    def web(self, index: int) -> Child:
+        """The process that answers at `urls[index]`."""
+        return self.children[index]
+
+    def api(self, index: int = 0) -> Api:
+        return Api(self.urls[index], self.api_token)
+
+    def start(self) -> None:
+        for child in self.children:
+            if not child.is_running:
+                child.start()
+        self.wait_until_ready()
+        if not self.api_token:
+            self.api_token = self.run_python(_MAKE_API_TOKEN).splitlines()[-1]
+
+    def wait_until_ready(self) -> None:
+        try:
+            eventually(
+                lambda: all(self._is_ready(url) for url in self.urls),
+                f"/readyz is 200 at {', '.join(self.urls)}",
+                timeout_s=READY_TIMEOUT_S,
+            )
+        except AssertionError as exc:
+            raise AssertionError(f"{exc}\n{self.tails()}") from exc
+
+    def kill(self) -> None:
+        for child in self.children:
+            child.kill()
+
+    def stop(self) -> None:
+        """Ends every process, politely first; AssertionError names the one that did not follow."""
+        for child in self.children:
+            child.terminate()
+
+    def run_python(self, code: str) -> str:
+        """What `code` printed inside `manage.py shell` of this portal."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", "shell", "-v", "0", "-c", code],
+            cwd=REPOSITORY,
+            env=self.environment,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def tails(self) -> str:
+        return "\n".join(child.tail() for child in self.children)
+
+    def _is_ready(self, url: str) -> bool:
+        ended = [child.name for child in self.children if not child.is_running]
+        if ended:
+            # Waiting longer would not bring it back, and the log says why.
+            raise AssertionError(f"{', '.join(ended)} ended before the portal was ready")
+        try:
+            return requests.get(f"{url}/readyz", timeout=5).status_code == 200
+        except requests.RequestException:
+            return False
+
+
+class EmbeddedPortal(Portal):
+    """What `make up` starts: one process on SQLite, hints and broker inside it."""
+
+    def __init__(self, work_dir: Path) -> None:
+        super().__init__(work_dir, web_count=1)
+        self.data_dir = work_dir / "data"
+        self._up = Child(
+            "up",
+            [sys.executable, "manage.py", "up"],
+            environment=self.environment | {"HOST": "127.0.0.1", "PORT": str(self.ports[0])},
+            log_dir=work_dir,
+        )
+
+    @property
+    def children(self) -> list[Child]:
+        return [self._up]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return _base_environment() | {"DATA_DIR": str(self.data_dir)}
+
+    @property
+    def ingest_token(self) -> str:
+        return (self.data_dir / "ingest_token").read_text(encoding="utf-8").strip()
+
+
+class ProductionPortal(Portal):
+    """Two web processes, a worker and a beat on PostgreSQL and Redis, as the Procfile names them."""
+
+    def __init__(self, work_dir: Path, *, database_url: str, redis_url: str) -> None:
+        super().__init__(work_dir, web_count=2)
+        self._server_url = database_url
+        self._database = f"e2e_{uuid.uuid4().hex[:12]}"
+        self._redis_url = redis_url
+        self._children = [
+            *(self._child(f"web-{port}", "web", {"HOST": "127.0.0.1", "PORT": str(port)}) for port in self.ports),
+            self._child("worker", "worker", {}),
+            self._child("beat", "beat", {}),
+        ]
+
+    @property
+    def children(self) -> list[Child]:
+        return self._children
+
+    @property
+    def environment(self) -> dict[str, str]:
+        parts = urlsplit(self._server_url)
+        return _base_environment() | {
+            "DATA_DIR": str(self.work_dir / "data"),
+            "DATABASE_URL": urlunsplit(parts._replace(path=f"/{self._database}")),
+            "DATABASE_POOL_SIZE": "8",
+            "REDIS_URL": self._redis_url,
+            # Keeps this portal's hints and background jobs apart from those of every other test run.
+            "REDIS_PREFIX": self._database,
+            "INGEST_TOKENS": self.ingest_token,
+        }
+
+    @property
+    def ingest_token(self) -> str:
+        return f"token-of-{self._database}"
+
+    def create_database(self) -> None:
+        with psycopg.connect(self._server_url, autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{self._database}"')
+        self._manage("migrate", "--no-input")
+
+    def drop_database(self) -> None:
+        with psycopg.connect(self._server_url, autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE IF EXISTS "{self._database}" WITH (FORCE)')
+
+    def _child(self, name: str, part: str, environment: dict[str, str]) -> Child:
+        return Child(
+            name,
+            [sys.executable, "manage.py", part],
+            environment=self.environment | environment,
+            log_dir=self.work_dir,
+        )
+
+    def _manage(self, *arguments: str) -> None:
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=REPOSITORY,
+            env=self.environment,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def _base_environment() -> dict[str, str]:
+    kept = ("PATH", "HOME", "LANG", "TMPDIR")
+    fixed = {"SECRET_KEY": "only-for-end-to-end-tests-0123456789-abcdefghij", "PYTHONUNBUFFERED": "1"}
+    return {name: os.environ[name] for name in kept if name in os.environ} | FAST | fixed
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago; taken together, so that they differ."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()

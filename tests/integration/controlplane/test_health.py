@@ -1,0 +1,199 @@
+"""/healthz and /readyz, in process and on servers that hang."""
+
+import signal
+import time
+from datetime import timedelta
+
+import psutil
+import pytest
+from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
+from django.utils import timezone
+
+from agents.models import AgentToken, BackgroundJob
+from agents.services.actors import SYSTEM
+from agents.services.tokens import create_agent_token
+from controlplane import health
+from controlplane.celery import app as celery_app
+from tests.e2e.harness.waiting import eventually
+from tests.integration.controlplane.portals import make_up
+from tests.servers import private_postgres, private_valkey
+
+# The views look at the database from threads of their own.
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def jobs_that_run():
+    """Every background job of the schedule as it is when it ran just now."""
+    now = timezone.now()
+    return {
+        name: BackgroundJob.objects.create(name=name, last_started_at=now, last_succeeded_at=now, last_duration_ms=3)
+        for name in celery_app.conf.beat_schedule
+    }
+
+
+def test_healthz_is_open_and_tells_that_no_agent_could_authenticate(client):
+    answer = client.get("/healthz")
+
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok", "ingestion_auth_configured": False})
+
+
+@pytest.mark.parametrize(("revoked", "configured"), [(False, True), (True, False)])
+def test_healthz_counts_only_tokens_that_could_be_used(client, revoked, configured):
+    token, _secret = create_agent_token(name="a", dialects=[], environments=[], expires_at=None, actor=SYSTEM)
+    if revoked:
+        AgentToken.objects.filter(pk=token.pk).update(revoked_at=timezone.now())
+
+    assert client.get("/healthz").json()["ingestion_auth_configured"] is configured
+
+
+def test_healthz_counts_tokens_of_the_environment(client, settings):
+    settings.INGEST_TOKENS = ("from-env",)
+
+    assert client.get("/healthz").json()["ingestion_auth_configured"] is True
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_probes_are_never_cached_and_only_read(client, path):
+    assert "no-store" in client.get(path).headers["Cache-Control"]
+    assert client.post(path).status_code == 405
+
+
+def test_readyz_has_the_shape_of_the_contract(client, jobs_that_run):
+    answer = client.get("/readyz")
+
+    body = answer.json()
+    assert answer.status_code == 200
+    assert {name: body[name] for name in ("status", "environment", "ingestion_auth_configured")} == {
+        "status": "ready",
+        "environment": "dev",
+        "ingestion_auth_configured": False,
+    }
+    assert set(body["checks"]) == {"database", "migrations", "background_tasks", "broker"}
+    assert set(body["checks"]["background_tasks"]) == set(celery_app.conf.beat_schedule)
+    checks = [body["checks"]["database"], body["checks"]["migrations"], body["checks"]["broker"]]
+    for check in [*checks, *body["checks"]["background_tasks"].values()]:
+        assert check["ready"] is True
+        assert isinstance(check["detail"], str)
+        assert set(check) <= {"ready", "detail", "meta"}
+
+
+def test_readyz_is_503_before_the_background_jobs_ran(client):
+    answer = client.get("/readyz")
+
+    assert (answer.status_code, answer.json()["status"]) == (503, "not_ready")
+    assert answer.json()["checks"]["background_tasks"]["sweep-liveness"] == {
+        "ready": False,
+        "detail": "It has never run.",
+    }
+
+
+@pytest.mark.parametrize(("silent_s", "status"), [(60, 200), (180, 503)])
+def test_readyz_turns_with_a_background_job_that_is_silent(client, jobs_that_run, settings, silent_s, status):
+    settings.READINESS_TASK_STALE_AFTER_S = 120
+    then = timezone.now() - timedelta(seconds=silent_s)
+    BackgroundJob.objects.filter(name="sweep-liveness").update(last_started_at=then, last_succeeded_at=then)
+
+    answer = client.get("/readyz")
+
+    assert answer.status_code == status
+    check = answer.json()["checks"]["background_tasks"]["sweep-liveness"]
+    assert (check["ready"], check["detail"]) == ((True, "It runs.") if status == 200 else (False, "It is silent."))
+
+
+@pytest.mark.parametrize("field", ["last_started_at", "last_succeeded_at"])
+def test_readyz_does_not_trust_a_run_in_the_future(client, jobs_that_run, settings, field):
+    ahead = timezone.now() + timedelta(seconds=settings.READINESS_TASK_STALE_AFTER_S + 60)
+    BackgroundJob.objects.filter(name="sweep-liveness").update(**{field: ahead})
+
+    answer = client.get("/readyz")
+
+    assert answer.status_code == 503
+    check = answer.json()["checks"]["background_tasks"]["sweep-liveness"]
+    assert (check["ready"], check["detail"]) == (False, "Its last run lies in the future: a clock was wrong.")
+
+
+def test_readyz_tells_a_job_that_only_fails_and_keeps_its_error_text(client, jobs_that_run):
+    now = timezone.now()
+    BackgroundJob.objects.filter(name="sweep-liveness").update(
+        last_started_at=now, last_succeeded_at=None, last_failed_at=now, last_error="OperationalError: host db.internal"
+    )
+
+    answer = client.get("/readyz")
+
+    assert answer.status_code == 503
+    assert answer.json()["checks"]["background_tasks"]["sweep-liveness"]["detail"] == "It fails."
+    assert b"db.internal" not in answer.content
+
+
+def test_readyz_names_the_migrations_that_are_missing(client, jobs_that_run):
+    head = next(name for app, name in health._heads() if app == "agents")
+    recorder = MigrationRecorder(connection)
+    recorder.record_unapplied("agents", head)
+    try:
+        answer = client.get("/readyz")
+    finally:
+        recorder.record_applied("agents", head)
+
+    assert answer.status_code == 503
+    assert answer.json()["checks"]["migrations"] == {
+        "ready": False,
+        "detail": "The database is not migrated to this version.",
+        "meta": {"missing": [f"agents.{head}"]},
+    }
+
+
+class Stopped:
+    """A server of this test that hangs, as on a dead network: its processes stop, its connections stay open."""
+
+    def __init__(self, name):
+        self._processes = [each for each in psutil.Process().children(recursive=True) if each.name().startswith(name)]
+        assert self._processes
+
+    def __enter__(self):
+        for process in self._processes:
+            process.send_signal(signal.SIGSTOP)
+
+    def __exit__(self, *_):
+        for process in self._processes:
+            process.send_signal(signal.SIGCONT)
+
+
+@pytest.fixture
+def up_on_own_servers(tmp_path_factory, tmp_path):
+    folders = [tmp_path_factory.mktemp(name) for name in ("postgres", "valkey")]
+    with private_postgres(folders[0]) as database_url, private_valkey(folders[1]) as redis_url:
+        portal = make_up(tmp_path, DATABASE_URL=database_url, REDIS_URL=redis_url)
+        try:
+            portal.start()
+            portal.wait_until_ready()
+            yield portal
+        finally:
+            portal.child.kill()
+
+
+@pytest.mark.needs_postgres
+@pytest.mark.needs_redis
+def test_readyz_answers_in_time_while_servers_hang_and_recovers(up_on_own_servers):
+    portal = up_on_own_servers
+
+    with Stopped("valkey"):
+        began = time.monotonic()
+        status, body = portal.readiness()
+        took_s = time.monotonic() - began
+    assert took_s < health.ANSWER_WITHIN_S + 1
+    assert body["checks"]["broker"]["ready"] is False
+    # Hints come late without Redis; work is still done.
+    assert (status, body["status"]) == (200, "ready")
+
+    with Stopped("postgres"):
+        began = time.monotonic()
+        status, body = portal.readiness()
+        took_s = time.monotonic() - began
+    assert took_s < health.ANSWER_WITHIN_S + 1
+    assert (status, body["status"]) == (503, "not_ready")
+    assert body["checks"]["database"] == {"ready": False, "detail": "No answer in time."}
+
+    eventually(lambda: portal.readiness()[1]["checks"]["broker"]["ready"], "Redis answers again")
+    portal.wait_until_ready()
