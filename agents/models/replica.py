@@ -42,6 +42,13 @@ class Replica(models.Model):
         help_text=_("Since when it has reported without a gap: before that, silence of an instance proves nothing."),
     )
     stopped_at = models.DateTimeField(_("stopped"), null=True, blank=True)
+    ingest = models.JSONField(
+        _("ingest"),
+        default=dict,
+        blank=True,
+        editable=False,
+        help_text=_("How the writing of what the agents report fared at the last pulse, by queue."),
+    )
 
     class Meta:
         verbose_name = _("portal process")
