@@ -9,8 +9,19 @@ from django.core.management.base import BaseCommand
 from django.db import connections
 from django.utils.translation import gettext as _
 
-from controlplane.runtime.preflight import StartRefused, check_redis, reachable_database
+from controlplane.runtime.parts import WEB_GRACEFUL_STOP_S
+from controlplane.runtime.preflight import (
+    DESCRIPTORS_ENOUGH,
+    DESCRIPTORS_RESERVED,
+    StartRefused,
+    check_redis,
+    raise_descriptor_limit,
+    reachable_database,
+)
 from controlplane.runtime.supervisor import Part, Supervisor, end_process
+
+# What closing sockets and signing off take beside the waits that are bounded by settings.
+_SIGN_OFF_S = 0.6
 
 
 class PartCommand(BaseCommand):
@@ -41,7 +52,21 @@ class PartCommand(BaseCommand):
 
         # This thread's own connection goes back: from here on it only watches.
         connections.close_all()
-        end_process(Supervisor(parts, on_ready=announce, ready_when=ready_when).run())
+        stop_within_s = WEB_GRACEFUL_STOP_S + settings.INGEST_DRAIN_S + _SIGN_OFF_S
+        end_process(Supervisor(parts, on_ready=announce, ready_when=ready_when, stop_within_s=stop_within_s).run())
+
+    def make_room_for_agents(self) -> None:
+        """Raise the limit of open files as far as it goes; says so where that is too little for a fleet."""
+        limit = raise_descriptor_limit()
+        if limit < DESCRIPTORS_ENOUGH:
+            self.stderr.write(
+                _(
+                    "warning: This process may open %(limit)s files, and each connected agent takes one: about "
+                    "%(agents)s agents find room. Raise the hard limit before the start (ulimit -n 65536, LimitNOFILE= "
+                    "of systemd, ulimits of compose)."
+                )
+                % {"limit": limit, "agents": max(limit - DESCRIPTORS_RESERVED, 0)}
+            )
 
 
 class BackgroundPartCommand(PartCommand):

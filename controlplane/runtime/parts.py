@@ -25,8 +25,14 @@ from controlplane.celery import app as celery_app
 logger = logging.getLogger(__name__)
 
 WORKER_CONCURRENCY = 4
-# uvicorn waits this long for open requests and sockets before the lifespan drains what was received.
-WEB_GRACEFUL_STOP_S = 3
+# uvicorn waits this long for open requests before the lifespan drains what was received, for INGEST_DRAIN_S at most:
+# a request that is cut is tried again by whoever sent it, telemetry that is lost is not.
+WEB_GRACEFUL_STOP_S = 1
+# Connections that wait to be accepted, as after a restart; the kernel's net.core.somaxconn bounds it too.
+_BACKLOG = 4096
+# Longer than a proxy keeps an idle connection to this process (60 s in deploy/nginx.conf): were it closed from here,
+# a request could be on its way.
+_KEEP_ALIVE_S = 75
 # How soon a waiting worker notices that it is to stop.
 _WORKER_WAIT_S = 0.3
 
@@ -51,6 +57,12 @@ class WebPart:
                 ws_ping_timeout=settings.AGENT_PING_TIMEOUT_S,
                 # Compression costs 35 KiB per idle socket.
                 ws_per_message_deflate=False,
+                backlog=_BACKLOG,
+                timeout_keep_alive=_KEEP_ALIVE_S,
+                # Its count holds the agents' sockets too: a full house would lock people out of the console.
+                limit_concurrency=None,
+                proxy_headers=bool(settings.TRUSTED_PROXIES),
+                forwarded_allow_ips=settings.TRUSTED_PROXIES,
                 lifespan="on",
                 timeout_graceful_shutdown=WEB_GRACEFUL_STOP_S,
                 log_config=None,

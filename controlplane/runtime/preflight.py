@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import resource
 import socket
 import sqlite3
 import tempfile
@@ -18,6 +19,10 @@ from django.utils.translation import gettext as _
 CONNECT_TIMEOUT_S = 5
 # Any number that no other program on the same database takes: "portal" in letters of a phone.
 _PREPARE_LOCK = 767825
+# Each agent takes a descriptor; those of databases, Redis, files and people's browsers fit into the reserve.
+DESCRIPTORS_WANTED = 65_536
+DESCRIPTORS_ENOUGH = 4_096
+DESCRIPTORS_RESERVED = 256
 
 
 class StartRefused(Exception):
@@ -35,6 +40,20 @@ def check_data_dir() -> None:
             _("The data folder %(path)s cannot be written: %(reason)s. Set DATA_DIR to one that this user may write.")
             % {"path": settings.DATA_DIR, "reason": error.strerror}
         ) from error
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the soft limit of open files to DESCRIPTORS_WANTED or to the hard limit; returns what then holds."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS_WANTED if hard == resource.RLIM_INFINITY else min(DESCRIPTORS_WANTED, hard)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return max(soft, wanted)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError):
+        # macOS has a bound of its own below the hard limit that it tells.
+        return soft
+    return wanted
 
 
 @contextmanager

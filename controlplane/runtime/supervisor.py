@@ -129,13 +129,22 @@ class Supervisor:
     """Runs named parts until a signal comes. One per process; it needs the main thread for the signals."""
 
     def __init__(
-        self, parts: Sequence[tuple[str, Callable[[], Part]]], *, on_ready: Callable[[], None], ready_when: str
+        self,
+        parts: Sequence[tuple[str, Callable[[], Part]]],
+        *,
+        on_ready: Callable[[], None],
+        ready_when: str,
+        stop_within_s: float | None = None,
     ) -> None:
-        """`on_ready` is called once, from the main thread, when the part named `ready_when` does its work."""
+        """`on_ready` is called once, from the main thread, when the part named `ready_when` does its work.
+
+        `stop_within_s` is the bound on the end of all parts after a signal, STOP_WITHIN_S unless given.
+        """
         self._changed = threading.Event()
         self._runners = [_Runner(name, make, self._changed) for name, make in parts]
         self._on_ready = on_ready
         self._ready_when = ready_when
+        self._stop_within_s = STOP_WITHIN_S if stop_within_s is None else stop_within_s
         self._announced = False
         self._signals = 0
 
@@ -173,7 +182,7 @@ class Supervisor:
             self._on_ready()
 
     def _stop(self) -> int:
-        deadline = time.monotonic() + STOP_WITHIN_S
+        deadline = time.monotonic() + self._stop_within_s
         logger.info("portal.stopping")
         for runner in self._runners:
             runner.stop()

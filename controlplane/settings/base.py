@@ -1,5 +1,6 @@
 """Django itself: apps, middleware, templates, languages, security."""
 
+import ipaddress
 import secrets
 import socket
 from pathlib import Path
@@ -144,6 +145,19 @@ LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+
+def _trusted_proxies() -> list[str]:
+    proxies = env.items("TRUSTED_PROXIES", ("127.0.0.1", "::1"))
+    for proxy in proxies:
+        try:
+            ipaddress.ip_network(proxy)
+        except ValueError as exc:
+            raise ImproperlyConfigured(f"TRUSTED_PROXIES must hold addresses and networks, not {proxy!r}.") from exc
+    return list(proxies)
+
+
+# Whose X-Forwarded-For names the peer: addresses or networks. Anybody else's is passed over.
+TRUSTED_PROXIES = _trusted_proxies()
 # Behind a proxy that ends TLS, set BEHIND_TLS_PROXY so that its X-Forwarded-Proto is believed.
 if env.boolean("BEHIND_TLS_PROXY", default=APP_ENV == "prod"):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")

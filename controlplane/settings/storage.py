@@ -28,9 +28,11 @@ def _database() -> dict[str, Any]:
         }
     elif database["ENGINE"] == "django.db.backends.postgresql":
         # A pool per process; CONN_MAX_AGE must stay 0 with it. Three times cheaper than a connection per request.
+        pool_size = env.integer("DATABASE_POOL_SIZE", 16, minimum=2, maximum=200)
         options["pool"] = {
-            "min_size": 1,
-            "max_size": env.integer("DATABASE_POOL_SIZE", 16, minimum=2, maximum=200),
+            # Kept open while nothing happens; a burst after silence then waits for no handshake.
+            "min_size": env.integer("DATABASE_POOL_MIN_SIZE", 1, minimum=0, maximum=pool_size),
+            "max_size": pool_size,
             "timeout": env.integer("DATABASE_POOL_TIMEOUT_S", 10, minimum=1),
         }
         # A connection that the server cut meanwhile (a restart) is replaced; it does not fail the request that gets it.

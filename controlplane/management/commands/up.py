@@ -36,6 +36,7 @@ class Command(PartCommand):
                 _("Without REDIS_URL no other process can run what beat schedules: add --no-beat, or set REDIS_URL.")
             )
         check_data_dir()
+        self.make_room_for_agents()
         with only_one_on_sqlite(), bind_listener(settings.HOST, settings.PORT) as listener:
             check_redis()
             with reachable_database():

@@ -15,6 +15,7 @@ class Command(PartCommand):
     help = "Run the web part alone; the database must have been migrated."
 
     def start(self, _options: dict[str, Any]) -> None:
+        self.make_room_for_agents()
         with bind_listener(settings.HOST, settings.PORT) as listener:
             check_redis()
             with reachable_database():
