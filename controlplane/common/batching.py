@@ -135,6 +135,15 @@ class MicroBatcher(Generic[T]):
         return len(self._items)
 
     @property
+    def put_count(self) -> int:
+        """How many items were ever put. Kept by a producer, it tells `is_stored` of which moment to speak."""
+        return self._put_count
+
+    def is_stored(self, put_count: int) -> bool:
+        """Whether the first `put_count` items that were ever put are stored or left out as bad."""
+        return self._done_count >= put_count
+
+    @property
     def waiting_bytes(self) -> int:
         return self._waiting_bytes
 
