@@ -1,6 +1,7 @@
 """One module per noun; import models from here."""
 
 from agents.models.background import BackgroundJob
+from agents.models.clock import ClockCorrection
 from agents.models.command import Command
 from agents.models.event import Event
 from agents.models.instance import Instance
@@ -9,4 +10,14 @@ from agents.models.service import Service
 from agents.models.session import Session
 from agents.models.token import AgentToken
 
-__all__ = ["AgentToken", "BackgroundJob", "Command", "Event", "Instance", "Replica", "Service", "Session"]
+__all__ = [
+    "AgentToken",
+    "BackgroundJob",
+    "ClockCorrection",
+    "Command",
+    "Event",
+    "Instance",
+    "Replica",
+    "Service",
+    "Session",
+]

@@ -16,6 +16,12 @@ class BackgroundJob(models.Model):
     last_succeeded_at = models.DateTimeField(_("last succeeded"), null=True, blank=True)
     last_failed_at = models.DateTimeField(_("last failed"), null=True, blank=True)
     last_error = models.TextField(_("last error"), blank=True)
+    completed_at = models.DateTimeField(
+        _("completed"),
+        null=True,
+        blank=True,
+        help_text=_("When a job that works in steps last had nothing left to do."),
+    )
     last_duration_ms = models.PositiveIntegerField(_("last duration (ms)"), null=True, blank=True)
 
     class Meta:
