@@ -8,7 +8,7 @@ from the database. Deadlines are one indexed column swept by a background job. T
 are translated where they are shown.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
@@ -18,7 +18,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from agents.models import Command, Instance, Session
+from agents.models import Command, Instance
 from agents.models.command import CommandKind
 from agents.models.event import EventKind
 from agents.selectors.targets import TargetState, target_states
@@ -117,7 +117,7 @@ def _decide(state: TargetState, order: Order, refusal: Refusal | None) -> tuple[
                 "no_known_session", _("This instance never had a session, so what it can do is unknown.")
             )
         return "skipped", Refusal("no_active_session", _("There is no active control session for this instance."))
-    if not accepts(session, order.kind):
+    if not accepts(session.accepted_capabilities, order.kind):
         capability = f"command.{order.kind}"
         message = _("The session of this instance did not offer the capability %s.") % capability
         return "rejected", Refusal("missing_capability", message)
@@ -131,9 +131,9 @@ def _decide(state: TargetState, order: Order, refusal: Refusal | None) -> tuple[
     return ("queued" if order.hold else "skipped"), no_live
 
 
-def accepts(session: Session, kind: str) -> bool:
-    """Whether this session accepted the capability that the kind needs."""
-    return f"command.{kind}" in session.accepted_capabilities
+def accepts(capabilities: Container[str], kind: str) -> bool:
+    """Whether these capabilities of a session hold the one that the kind needs."""
+    return f"command.{kind}" in capabilities
 
 
 def _new_command(instance: Instance, order: Order, actor: Actor, now: datetime) -> Command:

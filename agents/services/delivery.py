@@ -1,12 +1,20 @@
 """Delivering commands: what the process that holds a session sends, and what the agent answers.
 
 `agents.services.commands` makes the rows; deadlines are swept in `agents.services.deadlines`. The agent's answers are
-taken from the session of the command's own instance only.
+taken from the session of the command's own instance only. Everything here is set-wise: a process asks for all of its
+sessions at once, and the number of statements does not grow with them.
+
+Locks are taken in one order, instances before sessions before commands, and rows of a table by their id. Claims and
+answers share a session's row with each other and with `touch_sessions` (KEY SHARE), while whoever ends a session takes
+it FOR UPDATE: so a session cannot end half-way through either, and neither waits for a flush of telemetry. Claims pass
+over commands that someone else has locked, so they never wait while they hold one.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -15,24 +23,29 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext_noop
 
-from agents.models import Command, Session
-from agents.models.command import DESTRUCTIVE_KINDS
+from agents.models import Command, Event, Session
 from agents.models.event import EventKind
 from agents.services.commands import UNDELIVERED, accepts
-from agents.services.deadlines import GUESSED_BY_CLOCK, TIMEOUT_CODE
+from agents.services.deadlines import GUESSED_BY_CLOCK
+from agents.services.delivery_rows import (
+    CLAIM_BATCH,
+    CLAIM_TOTAL,
+    LockedSession,
+    dispatch_waiting,
+    lock_commands,
+    lock_sessions,
+    lock_timed_out,
+    lock_unanswered,
+)
 from agents.services.errors import CommandUnknown, DuplicateResult, SessionEnded
-from agents.services.events import command_event, record_events
+from agents.services.events import portal_event, record_events
+from controlplane.common.bulk import update_from_values
 from controlplane.common.clean import clean_json, clean_text
 
 Status = Command.Status
+EndReason: TypeAlias = Literal["superseded", "lost"]
 
-# How many commands one claim hands to a socket.
-CLAIM_BATCH = 50
-_REDELIVERY_BATCH = 500
 _TRUNCATED_CHARACTERS = 4000
-# For how long after a timeout a result is still asked for.
-REPLAY_WINDOW = timedelta(minutes=10)
-_REPLAYED = (Status.ACCEPTED, Status.TIMEOUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,162 +60,168 @@ class ClaimedCommand:
     created_at: datetime
 
 
-@transaction.atomic
-def claim_pending(session_id: UUID) -> list[ClaimedCommand]:
-    """Mark what waits for this session as dispatched, oldest first, and return it for sending.
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What to send on each session, oldest first; by session id.
 
-    At most CLAIM_BATCH at a time: call again until it is empty. Raises SessionEnded where the session is no longer
-    active, so that a superseded socket sends nothing. A process that dies between this and the sending leaves the
-    command dispatched; the next session of the instance gets it again, and the agent knows it by its id.
+    `ended` are the sessions that are no longer active: nothing may be sent there. `more` are those for which more may
+    wait: claim again, in the same way.
     """
-    now = timezone.now()
-    session = _lock_active(session_id)
-    waiting = Command.objects.filter(instance=session.instance_id, status=Status.PENDING, deadline_at__gt=now)
-    return _dispatch(session, waiting.order_by("created_at", "id")[:CLAIM_BATCH], now)
+
+    commands: dict[UUID, list[ClaimedCommand]] = field(default_factory=dict)
+    ended: dict[UUID, EndReason] = field(default_factory=dict)
+    more: frozenset[UUID] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The agent's word on whether it takes a command; `received_at` is by its own clock."""
+
+    accepted: bool
+    received_at: datetime
+    error_code: str = ""
+    error_message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a command; `status` is a final one, `finished_at` is by the agent's clock."""
+
+    status: str
+    finished_at: datetime
+    result: object = None
+    duration_ms: int | None = None
+    error_code: str = ""
+    error_message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One frame of an agent about a command; `received_at` is when this process had it."""
+
+    session_id: UUID
+    command_id: UUID
+    received_at: datetime
+    body: Ack | Result
+
+
+AnswerOutcome: TypeAlias = CommandUnknown | DuplicateResult | SessionEnded | None
+
+
+# --- claiming
 
 
 @transaction.atomic
-def claim_for_new_session(session_id: UUID) -> list[ClaimedCommand]:
-    """What a new session must get first: all that was sent on an earlier one and not answered, and what waits.
+def claim_waiting(session_ids: Sequence[UUID]) -> Claims:
+    """Mark what waits for these sessions as dispatched, and return it for sending.
+
+    At most CLAIM_BATCH commands a session and CLAIM_TOTAL in all. A process that dies between this and the sending
+    leaves the commands dispatched; the next session of the instance gets them again, and the agent knows them by
+    their id. Three statements, two where nothing waits.
+    """
+    active, ended = _split(session_ids)
+    if not active:
+        return Claims(ended=ended)
+    now = timezone.now()
+    sessions = _by_instance(active)
+    claimed = dispatch_waiting(active, now)
+    record_events(_dispatched(command, sessions[command.instance_id], now) for command in claimed)
+    return Claims(_frames(claimed), ended, _unfinished(sessions, claimed))
+
+
+@transaction.atomic
+def claim_for_new_sessions(session_ids: Sequence[UUID]) -> Claims:
+    """What new sessions must get first: all that was sent on an earlier one and not answered, and what waits.
 
     Accepted commands come again only to the same process of the agent, which then replays the result that it could
     not deliver, also where the portal gave up waiting a short while ago; a new process would run them a second time.
     An order to stop that an earlier process may have obeyed without a word is not given to the next one. What the new
-    session cannot do is rejected. Raises SessionEnded as `claim_pending` does. Source: contract 3.5.
+    session cannot do is rejected. Bounds as for `claim_waiting`; results that are asked for again count apart. Five
+    statements at most. Source: contract 3.5.
     """
+    active, ended = _split(session_ids)
+    if not active:
+        return Claims(ended=ended)
     now = timezone.now()
-    session = _lock_active(session_id)
-    open_commands = (
-        Command.objects.filter(instance=session.instance_id, status__in=Command.OPEN, deadline_at__gt=now)
-        # A hint may have had it sent on this very session already.
-        .exclude(session=session)
-        .select_related("instance", "session")
-        .order_by("created_at", "id")
-    )
-    again: list[UUID] = []
-    incapable: list[Command] = []
-    for command in open_commands:
-        is_sent = command.status != Status.PENDING
-        repeats_in_new_process = command.status != Status.ACCEPTED and command.kind not in DESTRUCTIVE_KINDS
-        if is_sent and not repeats_in_new_process and not _same_process(command.session, session):
-            continue
-        if command.status == Status.ACCEPTED or accepts(session, command.kind):
-            again.append(command.pk)
+    sessions = _by_instance(active)
+    unanswered, timed_out = lock_unanswered(active, now), lock_timed_out(active, now)
+    events: list[Event] = []
+    again: list[Command] = []
+    for command in unanswered + timed_out:
+        session = sessions[command.instance_id]
+        if command.status not in UNDELIVERED:
+            # Only the frame goes again: the agent has said that it took this one.
+            again.append(command)
+        elif accepts(session.accepted_capabilities, command.kind):
+            command.status, command.dispatched_at = Status.DISPATCHED, now
+            again.append(command)
+            events.append(_dispatched(command, session, now))
         else:
-            incapable.append(command)
-    again += _timed_out_lately(session, now)
-    _reject_incapable(incapable, now)
-    claimed: list[ClaimedCommand] = []
-    for start in range(0, len(again), _REDELIVERY_BATCH):
-        chunk = Command.objects.filter(pk__in=again[start : start + _REDELIVERY_BATCH]).order_by("created_at", "id")
-        claimed += _dispatch(session, chunk, now)
-    return claimed
+            _reject_incapable(command, now)
+            events.append(_event(command, session, EventKind.COMMAND_REJECTED, now))
+            continue
+        command.session_id = session.pk
+    _save(unanswered + timed_out, _CLAIM_COLUMNS, now)
+    record_events(events)
+    return Claims(_frames(again), ended, _unfinished(sessions, unanswered, timed_out))
 
 
-def _timed_out_lately(session: Session, now: datetime) -> list[UUID]:
-    """Commands that this very process of the agent accepted and whose result may wait at its end of a cut."""
-    given_up = Command.objects.filter(
-        instance=session.instance_id,
-        status=Status.TIMEOUT,
-        error_code=TIMEOUT_CODE,
-        finished_at__gt=now - REPLAY_WINDOW,
-        # Lets the index of an instance's newest commands bound the read.
-        created_at__gt=now - REPLAY_WINDOW - timedelta(seconds=settings.COMMAND_TIMEOUT_MAX_S),
-    ).select_related("session")
-    return [command.pk for command in given_up if _same_process(command.session, session)]
+_CLAIM_COLUMNS = (
+    "id",
+    "status",
+    "session_id",
+    "dispatched_at",
+    "finished_at",
+    "error_code",
+    "error_message",
+    "updated_at",
+)
 
 
-def _same_process(earlier: Session | None, session: Session) -> bool:
-    return earlier is not None and earlier.process == session.process
+def _split(session_ids: Sequence[UUID]) -> tuple[dict[UUID, LockedSession], dict[UUID, EndReason]]:
+    """The sessions that are active, and why the others are not."""
+    sessions = lock_sessions(session_ids)
+    active = {pk: session for pk, session in sessions.items() if session.status == Session.Status.ACTIVE}
+    return active, {pk: _end_reason(sessions.get(pk)) for pk in session_ids if pk not in active}
 
 
-def _lock_active(session_id: UUID) -> Session:
-    """The session, locked on PostgreSQL so that it cannot be superseded half-way; raises SessionEnded if it has."""
-    session = Session.objects.select_for_update().filter(pk=session_id, status=Session.Status.ACTIVE).first()
-    if session is None:
-        raise _session_ended(session_id)
-    return session
+def _end_reason(session: LockedSession | None) -> EndReason:
+    return "superseded" if session is not None and session.status == Session.Status.SUPERSEDED else "lost"
 
 
-def _session_ended(session_id: UUID) -> SessionEnded:
-    is_superseded = Session.objects.filter(pk=session_id, status=Session.Status.SUPERSEDED).exists()
-    return SessionEnded("superseded" if is_superseded else "lost")
+def _by_instance(active: Mapping[UUID, LockedSession]) -> dict[UUID, LockedSession]:
+    return {session.instance_id: session for session in active.values()}
 
 
-def _reject_incapable(commands: Sequence[Command], now: datetime) -> None:
-    if not commands:
-        return
-    ids = [command.pk for command in commands]
-    Command.objects.filter(pk__in=ids, status__in=UNDELIVERED).update(
-        status=Status.REJECTED,
-        error_code="command_capability_missing_on_reconnect",
-        error_message=gettext_noop("The instance came back without the capability that this command needs."),
-        finished_at=now,
-        updated_at=now,
+def _frames(commands: Iterable[Command]) -> dict[UUID, list[ClaimedCommand]]:
+    """What is to be sent, oldest first, by the session that it is to be sent on."""
+    frames: dict[UUID, list[ClaimedCommand]] = {}
+    for command in sorted(commands, key=lambda command: (command.created_at, command.pk)):
+        if command.session_id is not None:
+            frame = ClaimedCommand(
+                command.pk, command.public_id, command.kind, command.args, command.timeout_s, command.created_at
+            )
+            frames.setdefault(command.session_id, []).append(frame)
+    return frames
+
+
+def _unfinished(sessions: Mapping[UUID, LockedSession], *portions: Sequence[Command]) -> frozenset[UUID]:
+    """The sessions of which a portion was filled to its bound; all, where all together were."""
+    if any(len(portion) >= CLAIM_TOTAL for portion in portions):
+        return frozenset(session.pk for session in sessions.values())
+    counts = [Counter(command.instance_id for command in portion) for portion in portions]
+    return frozenset(
+        sessions[instance_id].pk for count in counts for instance_id, number in count.items() if number >= CLAIM_BATCH
     )
-    record_events(command_event(command, EventKind.COMMAND_REJECTED, now) for command in commands)
 
 
-def _dispatch(session: Session, commands: Iterable[Command], now: datetime) -> list[ClaimedCommand]:
-    """Mark the commands as sent on this session. One that was accepted keeps its status: only the frame goes again."""
-    chosen = list(commands)
-    if not chosen:
-        return []
-    ids = [command.pk for command in chosen]
-    Command.objects.filter(pk__in=ids, status__in=UNDELIVERED).update(
-        status=Status.DISPATCHED, session=session, dispatched_at=now, updated_at=now
-    )
-    Command.objects.filter(pk__in=ids, status__in=_REPLAYED).update(session=session, updated_at=now)
-    sent = list(
-        Command.objects.filter(pk__in=ids, session=session, status__in=(Status.DISPATCHED, *_REPLAYED))
-        .select_related("instance")
-        .order_by("created_at", "id")
-    )
-    meta = {"session_id": session.public_id}
-    record_events(
-        command_event(command, EventKind.COMMAND_DISPATCHED, now, meta=meta)
-        for command in sent
-        if command.status == Status.DISPATCHED
-    )
-    return [
-        ClaimedCommand(command.pk, command.public_id, command.kind, command.args, command.timeout_s, command.created_at)
-        for command in sent
-    ]
+def _reject_incapable(command: Command, now: datetime) -> None:
+    command.status, command.finished_at = Status.REJECTED, now
+    command.error_code = "command_capability_missing_on_reconnect"
+    command.error_message = gettext_noop("The instance came back without the capability that this command needs.")
 
 
-@transaction.atomic
-def record_ack(
-    session_id: UUID,
-    command_id: UUID,
-    *,
-    accepted: bool,
-    received_at: datetime,
-    error_code: str = "",
-    error_message: str = "",
-) -> bool:
-    """Note the agent's answer to a command; False if the command has moved on already, which is no error.
-
-    Raises CommandUnknown where the command is not one of this session's instance, SessionEnded where the session is.
-    """
-    now = timezone.now()
-    command = _command_of(session_id, command_id)
-    at = _plausible(received_at, command.created_at, now)
-    changes: dict[str, object] = {"acked_at": at, "updated_at": now}
-    if accepted:
-        changes |= {"status": Status.ACCEPTED, "ack_status": Command.AckStatus.ACCEPTED}
-    else:
-        changes |= {
-            "status": Status.REJECTED,
-            "ack_status": Command.AckStatus.REJECTED,
-            "finished_at": at,
-            "error_code": clean_text(error_code, 128),
-            "error_message": clean_text(error_message),
-        }
-    if not Command.objects.filter(pk=command_id, status__in=UNDELIVERED).update(**changes):
-        return False
-    kind = EventKind.COMMAND_ACCEPTED if accepted else EventKind.COMMAND_REJECTED
-    record_events([command_event(command, kind, now)])
-    return True
+# --- answers
 
 
 _RESULT_EVENTS = {
@@ -211,58 +230,89 @@ _RESULT_EVENTS = {
     Status.TIMEOUT: EventKind.COMMAND_TIMEOUT,
     Status.CANCELLED: EventKind.COMMAND_CANCELLED,
 }
+_ANSWER_COLUMNS = (
+    "id",
+    "status",
+    "ack_status",
+    "acked_at",
+    "finished_at",
+    "result",
+    "duration_ms",
+    "error_code",
+    "error_message",
+    "updated_at",
+)
 
 
-@transaction.atomic
-def record_result(
-    session_id: UUID,
-    command_id: UUID,
-    *,
-    status: str,
-    finished_at: datetime,
-    result: object = None,
-    duration_ms: int | None = None,
-    error_code: str = "",
-    error_message: str = "",
-) -> None:
-    """Store what came of a command. A late result replaces a verdict that the portal gave by its clock.
+def record_answers(answers: Sequence[Answer]) -> list[AnswerOutcome]:
+    """Note what agents answered, in the given order; returns what became of each, in that order.
 
-    Raises CommandUnknown and SessionEnded as `record_ack` does, and DuplicateResult where a result is known.
+    None: it was taken, or it is an acknowledgement of what has moved on, which is no error. CommandUnknown: the command
+    is not one of that session's instance. DuplicateResult: its result is known already; a verdict that the portal gave
+    by its clock is none, and is replaced. SessionEnded: the session had ended before the answer came.
+
+    Four statements, whatever the number. Safe to call again with answers that may have been stored.
     """
-    now = timezone.now()
-    command = _command_of(session_id, command_id)
-    if not command.is_open and command.error_code not in GUESSED_BY_CLOCK:
-        raise DuplicateResult
-    changed = Command.objects.filter(pk=command_id, status=command.status, error_code=command.error_code).update(
-        status=status,
-        ack_status=Command.AckStatus.ACCEPTED,
-        acked_at=command.acked_at or now,
-        result=_bounded_result(result),
-        duration_ms=duration_ms,
-        finished_at=_plausible(finished_at, command.created_at, now),
-        error_code=clean_text(error_code, 128),
-        error_message=clean_text(error_message),
-        updated_at=now,
-    )
-    if not changed:
-        raise DuplicateResult
-    record_events([command_event(command, _RESULT_EVENTS[Status(status)], now, duration_ms=duration_ms)])
+    if not answers:
+        return []
+    with transaction.atomic():
+        return _record(answers)
 
 
-def _command_of(session_id: UUID, command_id: UUID) -> Command:
-    """The command, locked on PostgreSQL, if this session may speak of it."""
-    session = Session.objects.filter(pk=session_id).only("instance_id", "status").first()
-    if session is None or session.status != Session.Status.ACTIVE:
-        raise _session_ended(session_id)
-    command = (
-        Command.objects.select_for_update(of=("self",))
-        .select_related("instance")
-        .filter(pk=command_id, instance=session.instance_id)
-        .first()
-    )
-    if command is None:
+def _record(answers: Sequence[Answer]) -> list[AnswerOutcome]:
+    sessions = lock_sessions({answer.session_id for answer in answers})
+    commands = lock_commands({answer.command_id for answer in answers})
+    outcomes: list[AnswerOutcome] = []
+    events: list[Event] = []
+    for answer in answers:
+        try:
+            events += _take(answer, sessions.get(answer.session_id), commands.get(answer.command_id))
+        except (CommandUnknown, DuplicateResult, SessionEnded) as refusal:
+            outcomes.append(refusal)
+        else:
+            outcomes.append(None)
+    answered = {event.command_id for event in events}
+    _save([command for command in commands.values() if command.pk in answered], _ANSWER_COLUMNS, timezone.now())
+    record_events(events)
+    return outcomes
+
+
+def _take(answer: Answer, session: LockedSession | None, command: Command | None) -> list[Event]:
+    """Change the command as it is answered; the event of the change, or none where nothing changes."""
+    if session is None or (session.disconnected_at is not None and session.disconnected_at < answer.received_at):
+        raise SessionEnded(_end_reason(session))
+    if command is None or command.instance_id != session.instance_id:
         raise CommandUnknown
-    return command
+    if isinstance(answer.body, Ack):
+        if command.status not in UNDELIVERED:
+            return []
+        kind = _acknowledge(command, answer.body, answer.received_at)
+    else:
+        if not command.is_open and command.error_code not in GUESSED_BY_CLOCK:
+            raise DuplicateResult
+        kind = _finish(command, answer.body, answer.received_at)
+    return [_event(command, session, kind, answer.received_at, duration_ms=command.duration_ms)]
+
+
+def _acknowledge(command: Command, ack: Ack, now: datetime) -> EventKind:
+    command.acked_at = _plausible(ack.received_at, command.created_at, now)
+    if ack.accepted:
+        command.status, command.ack_status = Status.ACCEPTED, Command.AckStatus.ACCEPTED
+        return EventKind.COMMAND_ACCEPTED
+    command.status, command.ack_status = Status.REJECTED, Command.AckStatus.REJECTED
+    command.finished_at = command.acked_at
+    command.error_code, command.error_message = clean_text(ack.error_code, 128), clean_text(ack.error_message)
+    return EventKind.COMMAND_REJECTED
+
+
+def _finish(command: Command, result: Result, now: datetime) -> EventKind:
+    command.status, command.ack_status = result.status, Command.AckStatus.ACCEPTED
+    command.acked_at = command.acked_at or now
+    command.result = _bounded_result(result.result)
+    command.duration_ms = result.duration_ms
+    command.finished_at = _plausible(result.finished_at, command.created_at, now)
+    command.error_code, command.error_message = clean_text(result.error_code, 128), clean_text(result.error_message)
+    return _RESULT_EVENTS[Status(result.status)]
 
 
 def _plausible(claimed: datetime, earliest: datetime, now: datetime) -> datetime:
@@ -278,3 +328,70 @@ def _bounded_result(result: object) -> object:
         return cleaned
     start = encoded[:_TRUNCATED_CHARACTERS].decode("utf-8", "ignore")
     return {"truncated": True, "size_bytes": len(encoded), "start": start}
+
+
+# --- rows and events
+
+
+def _save(commands: Sequence[Command], columns: Sequence[str], now: datetime) -> None:
+    """Write these columns of commands that this transaction has locked, in one statement."""
+    for command in commands:
+        command.updated_at = now
+    update_from_values(
+        Command,
+        columns,
+        [[getattr(command, name) for name in columns] for command in commands],
+        assignments=", ".join(f"{name} = v.{name}" for name in columns if name != "id"),
+    )
+
+
+def _dispatched(command: Command, session: LockedSession, now: datetime) -> Event:
+    return _event(command, session, EventKind.COMMAND_DISPATCHED, now, meta={"session_id": session.public_id})
+
+
+def _event(command: Command, session: LockedSession, kind: EventKind, at: datetime, **fields: Any) -> Event:
+    return portal_event(
+        kind,
+        at=at,
+        instance_id=session.instance_id,
+        service_id=session.service_id,
+        command_id=command.pk,
+        task_name=command.task_name,
+        message=command.kind,
+        **fields,
+    )
+
+
+# --- one at a time
+
+
+def claim_pending(session_id: UUID) -> list[ClaimedCommand]:
+    """`claim_waiting` for one session; raises SessionEnded where it is no longer active."""
+    return _only(session_id, claim_waiting([session_id]))
+
+
+def claim_for_new_session(session_id: UUID) -> list[ClaimedCommand]:
+    """`claim_for_new_sessions` for one session; raises SessionEnded where it is no longer active."""
+    return _only(session_id, claim_for_new_sessions([session_id]))
+
+
+def _only(session_id: UUID, claims: Claims) -> list[ClaimedCommand]:
+    if session_id in claims.ended:
+        raise SessionEnded(claims.ended[session_id])
+    return claims.commands.get(session_id, [])
+
+
+def record_ack(session_id: UUID, command_id: UUID, **said: Any) -> None:
+    """`record_answers` for one acknowledgement; raises what would be its outcome."""
+    _record_one(Answer(session_id, command_id, timezone.now(), Ack(**said)))
+
+
+def record_result(session_id: UUID, command_id: UUID, **said: Any) -> None:
+    """`record_answers` for one result; raises what would be its outcome."""
+    _record_one(Answer(session_id, command_id, timezone.now(), Result(**said)))
+
+
+def _record_one(answer: Answer) -> None:
+    [outcome] = record_answers([answer])
+    if outcome is not None:
+        raise outcome
