@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -21,6 +21,7 @@ from agents.models.command import CommandKind
 from agents.models.event import TASK_EVENT_PREFIX
 from agents.models.instance import Dialect
 from agents.services import reports
+from agents.services.clocks import AHEAD_MAX
 from agents.services.reports import Report
 from controlplane.common.clean import clean_json, clean_text
 
@@ -49,8 +50,6 @@ MESSAGE_MAX = 10_000
 TRACEBACK_MAX = 100_000
 META_MAX_BYTES = 64 * 1024
 META_START_CHARS = 4_000
-# How far a time may lie ahead of the portal's clock: a wrong clock must not keep its events on top for years.
-AHEAD_MAX = timedelta(hours=1)
 
 T = TypeVar("T")
 F = TypeVar("F", float, float | None)
