@@ -217,11 +217,12 @@ async def test_a_silent_socket_is_closed_after_the_hello_deadline(connect, setti
 
 
 async def test_the_hello_deadline_spares_those_who_said_hello(connect, settings):
-    settings.AGENT_HELLO_TIMEOUT_S = 0.05
+    # Long enough for a hello on a busy machine.
+    settings.AGENT_HELLO_TIMEOUT_S = 2
 
     socket = await connect(Agent())
 
-    assert await socket.receive_nothing(timeout=0.2)
+    assert await socket.receive_nothing(timeout=2.2)
 
 
 async def test_a_second_hello_on_one_socket_makes_a_new_session(connect):

@@ -19,6 +19,8 @@ def quick_and_contained(monkeypatch):
     monkeypatch.setattr(supervisor, "FIRST_BACKOFF_S", 0.05)
     monkeypatch.setattr(supervisor, "_running", None)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    # Under nohup it is ignored, and the supervisor leaves it so.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
