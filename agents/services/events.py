@@ -3,12 +3,14 @@
 import uuid
 from collections.abc import Iterable
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from agents.models import Command, Event, Instance
 from agents.models.event import EventKind
+from controlplane.common.bulk import insert_new
 
-_LEVELS = {
+_LEVELS: dict[str, Event.Level] = {
     EventKind.TASK_FAILED: Event.Level.ERROR,
     EventKind.TASK_DEAD_LETTERED: Event.Level.ERROR,
     EventKind.TASK_RETRIED: Event.Level.WARN,
@@ -25,7 +27,7 @@ _LEVELS = {
 
 
 def level_of(kind: str) -> Event.Level:
-    return _LEVELS.get(EventKind(kind), Event.Level.INFO)
+    return _LEVELS.get(kind, Event.Level.INFO)
 
 
 def portal_event(kind: EventKind, *, at: datetime, instance: Instance | None = None, **fields: Any) -> Event:
@@ -60,4 +62,8 @@ def record_events(events: Iterable[Event]) -> None:
 
     Call it inside the transaction of what the events tell of.
     """
-    Event.objects.bulk_create(events, ignore_conflicts=True, batch_size=500)
+    insert_new(Event, _COLUMNS, [_row(event) for event in events])
+
+
+_COLUMNS = tuple(field.attname for field in Event._meta.concrete_fields if not field.primary_key)
+_row = attrgetter(*_COLUMNS)

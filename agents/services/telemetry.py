@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from agents.models import Event, Instance
 from agents.models.event import EventKind
+from agents.models.instance import Connectivity
 from agents.services.events import record_events
 from agents.services.instances import mark_online
 from agents.services.reports import Heartbeat, Rejection
-from controlplane.common.bulk import update_from_values
+from controlplane.common.bulk import rows_where, update_from_values
 
 _HEARTBEAT_COLUMNS = (
     "id",
@@ -45,14 +46,13 @@ def _newer(one: Heartbeat, other: Heartbeat) -> bool:
 
 
 def newest_heartbeats(heartbeats: Sequence[Heartbeat]) -> list[Heartbeat]:
-    """The newest of each instance, by the same order as the guard in SQL; sorted by instance so that two writers
-    lock rows in one order."""
+    """The newest of each instance, by the same order as the guard in SQL."""
     newest: dict[object, Heartbeat] = {}
     for heartbeat in heartbeats:
         known = newest.get(heartbeat.service.instance_id)
         if known is None or _newer(heartbeat, known):
             newest[heartbeat.service.instance_id] = heartbeat
-    return sorted(newest.values(), key=lambda heartbeat: heartbeat.service.instance_id)
+    return list(newest.values())
 
 
 def apply_heartbeats(heartbeats: Sequence[Heartbeat]) -> None:
@@ -90,8 +90,15 @@ def apply_heartbeats(heartbeats: Sequence[Heartbeat]) -> None:
         rows,
         assignments=f"last_seen_at = {_SEEN}, updated_at = v.updated_at, {guarded}",
     )
-    at = max(beat.received_at for beat in heartbeats)
-    mark_online([beat.service.instance_id for beat in heartbeats], at=at)
+    ids = [beat.service.instance_id for beat in heartbeats]
+    silent = rows_where(
+        [(Instance, "id")],
+        [(pk,) for pk in ids],
+        joins=f"JOIN {Instance._meta.db_table} t ON t.id = v.id",
+        condition=f"t.connectivity <> '{Connectivity.ONLINE}'",
+    )
+    if silent:
+        mark_online([ids[number] for number in silent], at=max(beat.received_at for beat in heartbeats))
 
 
 def record_rejections(rejections: Sequence[Rejection]) -> None:

@@ -1,8 +1,10 @@
 """One batch of reports, of all kinds and many instances, in one transaction."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -17,7 +19,7 @@ from agents.services.telemetry import apply_heartbeats, newest_heartbeats, recor
 from tasks_app.services.controls import store_controls
 from tasks_app.services.metrics import store_windows
 from tasks_app.services.task_events import store_task_events
-from tasks_app.services.topology import apply_topology, newest_topologies
+from tasks_app.services.topology import apply_topologies, newest_topologies
 
 logger = logging.getLogger(__name__)
 
@@ -25,34 +27,31 @@ logger = logging.getLogger(__name__)
 def store_reports(reports: Sequence[Report]) -> None:
     """Store a batch; what raised may be stored in part, and storing it again completes it.
 
-    Topologies come first, each in a transaction of its own: it locks its instance and then its service, and two
-    processes that held several of both would lock each other out. Everything else is one transaction that locks
-    instances before sessions.
+    Topologies come first, in a transaction of their own that locks instances before services. Everything else is one
+    transaction that locks instances before sessions. Each locks rows of one table in the order of their keys, so that
+    no two processes lock each other out.
 
     Of several topologies or heartbeats of one instance only the newest is applied, which is what applying them one
-    after the other would leave. Statements: constant for heartbeats, windows, events and touches; some per topology.
+    after the other would leave. Statements: a constant number, whatever the count.
     """
-    for topology in newest_topologies([report for report in reports if isinstance(report, Topology)]):
-        apply_topology(topology)
-    with transaction.atomic():
-        _store_others(reports)
-
-
-def _store_others(reports: Sequence[Report]) -> None:
-    heartbeats = newest_heartbeats([report for report in reports if isinstance(report, Heartbeat)])
-    apply_heartbeats(heartbeats)
-    store_controls(heartbeats)
-    store_windows([report for report in reports if isinstance(report, Window)])
-    store_task_events([report for report in reports if isinstance(report, TaskEvent)])
-    record_rejections([report for report in reports if isinstance(report, Rejection)])
-    touch_sessions(_newest_touches(reports))
-
-
-def _newest_touches(reports: Sequence[Report]) -> list[tuple[UUID, datetime]]:
-    newest: dict[UUID, datetime] = {}
+    of_kind: defaultdict[type[Report], list[Any]] = defaultdict(list)
     for report in reports:
-        if isinstance(report, Touch):
-            newest[report.session_id] = max(report.received_at, newest.get(report.session_id, report.received_at))
+        of_kind[type(report)].append(report)
+    apply_topologies(newest_topologies(of_kind[Topology]))
+    with transaction.atomic():
+        heartbeats = newest_heartbeats(of_kind[Heartbeat])
+        apply_heartbeats(heartbeats)
+        store_controls(heartbeats)
+        store_windows(of_kind[Window])
+        store_task_events(of_kind[TaskEvent])
+        record_rejections(of_kind[Rejection])
+        touch_sessions(_newest_touches(of_kind[Touch]))
+
+
+def _newest_touches(touches: Sequence[Touch]) -> list[tuple[UUID, datetime]]:
+    newest: dict[UUID, datetime] = {}
+    for touch in touches:
+        newest[touch.session_id] = max(touch.received_at, newest.get(touch.session_id, touch.received_at))
     return list(newest.items())
 
 

@@ -2,11 +2,47 @@
 
 import hashlib
 from collections.abc import Sequence
+from operator import attrgetter
 
 import msgspec
 
+from agents.services.clocks import Claim, settled_times
 from agents.services.reports import Window
+from controlplane.common.bulk import insert_new
 from tasks_app.models import CustomMetric, MetricWindow
+
+# Names that a Window and a MetricWindow share.
+_SHARED = (
+    "instance_id",
+    "task_name",
+    "window_id",
+    "received_at",
+    "fetched",
+    "started",
+    "succeeded",
+    "retried",
+    "failed",
+    "dead_lettered",
+    "cancelled",
+    "timeouts",
+    "inflight",
+    "avg_duration_ms",
+    "p95_duration_ms",
+)
+_shared_values = attrgetter(*_SHARED)
+_WINDOW_COLUMNS = (*_SHARED, "window_started_at", "window_ended_at")
+_SAMPLE_COLUMNS = (
+    "instance_id",
+    "task_name",
+    "window_id",
+    "window_ended_at",
+    "received_at",
+    "name",
+    "kind",
+    "labels",
+    "labels_hash",
+    "value",
+)
 
 
 def labels_hash(labels: dict[str, str]) -> str:
@@ -19,45 +55,29 @@ def store_windows(windows: Sequence[Window]) -> None:
 
     Keys: (instance, task, window) and (instance, task, window, name, kind, labels). Source: contract 2.3.
     """
-    if not windows:
-        return
-    MetricWindow.objects.bulk_create([_window_row(window) for window in windows], ignore_conflicts=True)
+    ends = settled_times([Claim(_name(window), window.ended_at, window.received_at) for window in windows])
+    rows = [
+        (*_shared_values(window), window.started_at, ended_at) for window, ended_at in zip(windows, ends, strict=True)
+    ]
+    insert_new(MetricWindow, _WINDOW_COLUMNS, rows)
     samples = [
-        CustomMetric(
-            instance_id=window.instance_id,
-            task_name=window.task_name,
-            window_id=window.window_id,
-            window_ended_at=window.ended_at,
-            name=sample.name,
-            kind=sample.kind,
-            labels=sample.labels,
-            labels_hash=labels_hash(sample.labels),
-            value=sample.value,
-            received_at=window.received_at,
+        (
+            window.instance_id,
+            window.task_name,
+            window.window_id,
+            ended_at,
+            window.received_at,
+            sample.name,
+            sample.kind,
+            sample.labels,
+            labels_hash(sample.labels),
+            sample.value,
         )
-        for window in windows
+        for window, ended_at in zip(windows, ends, strict=True)
         for sample in window.custom_metrics
     ]
-    CustomMetric.objects.bulk_create(samples, ignore_conflicts=True)
+    insert_new(CustomMetric, _SAMPLE_COLUMNS, samples)
 
 
-def _window_row(window: Window) -> MetricWindow:
-    return MetricWindow(
-        instance_id=window.instance_id,
-        task_name=window.task_name,
-        window_id=window.window_id,
-        window_started_at=window.started_at,
-        window_ended_at=window.ended_at,
-        fetched=window.fetched,
-        started=window.started,
-        succeeded=window.succeeded,
-        retried=window.retried,
-        failed=window.failed,
-        dead_lettered=window.dead_lettered,
-        cancelled=window.cancelled,
-        timeouts=window.timeouts,
-        inflight=window.inflight,
-        avg_duration_ms=window.avg_duration_ms,
-        p95_duration_ms=window.p95_duration_ms,
-        received_at=window.received_at,
-    )
+def _name(window: Window) -> str:
+    return f"window:{window.instance_id}:{window.task_name}:{window.window_id}"

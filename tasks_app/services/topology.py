@@ -1,22 +1,39 @@
 """Topologies: what instances run becomes the task definitions of their services."""
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
 
-from agents.models import Instance, Service
+from agents.models import Event, Instance, Service
 from agents.models.event import EventKind
 from agents.services.events import portal_event, record_events
-from agents.services.instances import describe_instance, describe_service
+from agents.services.instances import describe_instance, describe_services
 from agents.services.reports import TaskDefinition, Topology
+from controlplane.common.bulk import insert_new, update_from_values, upsert
 from tasks_app.models import AppSnapshot, Task
 
-logger = logging.getLogger(__name__)
-
-_DEFINITION_FIELDS = (
+_FACT_COLUMNS = (
+    "node_name",
+    "deployment_version",
+    "agent_version",
+    "python_version",
+    "hostname",
+    "pid",
+    "started_at",
+)
+_SYNC_COLUMNS = (
+    "id",
+    *_FACT_COLUMNS,
+    "last_sync_at",
+    "last_sync_started_at",
+    "last_sync_sequence",
+    "last_topology_hash",
+    "updated_at",
+)
+_SERVICE_COLUMNS = ("id", "latest_topology_hash", "latest_sync_at")
+_DEFINITION_COLUMNS = (
     "description",
     "source_name",
     "source_kind",
@@ -34,102 +51,160 @@ def _order(topology: Topology) -> tuple[datetime, int, datetime]:
 
 
 def newest_topologies(topologies: Sequence[Topology]) -> list[Topology]:
-    """The newest of each instance, sorted by instance so that two writers lock rows in one order."""
+    """The newest of each instance, in the order in which they came."""
     newest: dict[UUID, Topology] = {}
     for topology in topologies:
         known = newest.get(topology.service.instance_id)
         if known is None or _order(topology) > _order(known):
+            newest.pop(topology.service.instance_id, None)
             newest[topology.service.instance_id] = topology
-    return sorted(newest.values(), key=lambda topology: topology.service.instance_id)
+    return list(newest.values())
+
+
+def apply_topologies(topologies: Sequence[Topology]) -> None:
+    """Store the topologies of distinct instances, as if one after the other; those that say nothing new write nothing.
+
+    Nothing new says one that is not newer than the last that counted, and one with the hash, process and facts of the
+    last, while its service has that hash too. Of the others each becomes its instance's snapshot, and the last of each
+    service its task definitions: absent tasks go, also where the hash is the same. Source: contract 2.1 and 2.6.
+
+    Statements: one where nothing is new, else a constant number. Opens its own transaction, which locks instances in
+    the order of their ids and then services in the order of theirs; two processes cannot lock each other out.
+    """
+    if not topologies:
+        return
+    ids = [topology.service.instance_id for topology in topologies]
+    stored = {instance.pk: instance for instance in Instance.objects.select_related("service").filter(pk__in=ids)}
+    known = [topology for topology in topologies if topology.service.instance_id in stored]
+    changing = {
+        stored[topology.service.instance_id].service_id
+        for topology in known
+        if _says_new(topology, stored[topology.service.instance_id])
+    }
+    # Where a service changes, what said nothing new of the old state may say something new of the next.
+    due = [topology for topology in known if stored[topology.service.instance_id].service_id in changing]
+    if due:
+        _apply({topology.service.instance_id: topology for topology in due})
+
+
+def _says_new(topology: Topology, instance: Instance) -> bool:
+    """Decided anew under the lock; `instance.service` must be loaded."""
+    last = (instance.last_sync_started_at, instance.last_sync_sequence, instance.last_sync_at)
+    if None not in last and _order(topology) <= last:
+        return False
+    if {instance.last_topology_hash, instance.service.latest_topology_hash} != {topology.topology_hash}:
+        return True
+    return instance.last_sync_started_at != topology.epoch_at or _values(instance, _FACT_COLUMNS) != _facts(topology)
+
+
+def _facts(topology: Topology) -> tuple[object, ...]:
+    """What `describe_instance` would store, in the order of _FACT_COLUMNS."""
+    service, runtime = topology.service, topology.runtime
+    return (service.node_name, service.deployment_version, *_values(runtime, _FACT_COLUMNS[2:]))
+
+
+def _values(row: object, columns: Iterable[str]) -> tuple[object, ...]:
+    return tuple(getattr(row, name) for name in columns)
 
 
 @transaction.atomic
-def apply_topology(topology: Topology) -> bool:
-    """Store one topology unless a newer one of this instance is known; False if it was left out.
+def _apply(due: Mapping[UUID, Topology]) -> None:
+    locked = Instance.objects.select_for_update(no_key=True).filter(pk__in=due).order_by("pk")
+    instances = {instance.pk: instance for instance in locked}
+    service_ids = {instance.service_id for instance in instances.values()}
+    services = {
+        service.pk: service
+        for service in Service.objects.select_for_update(no_key=True).filter(pk__in=service_ids).order_by("pk")
+    }
+    accepted: list[tuple[Instance, Topology]] = []
+    changes: list[Event] = []
+    for instance_id, topology in due.items():
+        instance = instances.get(instance_id)
+        if instance is None:
+            # Deleted meanwhile.
+            continue
+        service = instance.service = services[instance.service_id]
+        if not _says_new(topology, instance):
+            continue
+        accepted.append((instance, topology))
+        if service.latest_topology_hash not in ("", topology.topology_hash):
+            meta = {"from": service.latest_topology_hash, "to": topology.topology_hash}
+            changes.append(
+                portal_event(EventKind.TOPOLOGY_CHANGED, at=topology.received_at, instance=instance, meta=meta)
+            )
+        service.latest_topology_hash, service.latest_sync_at = topology.topology_hash, topology.sent_at
+        _describe(instance, topology)
+    _write_instances(accepted)
+    describe_services((instance.service, topology.service) for instance, topology in accepted)
+    newest = {instance.service_id: topology for instance, topology in accepted}
+    update_from_values(
+        Service,
+        _SERVICE_COLUMNS,
+        [_values(services[service_id], _SERVICE_COLUMNS) for service_id in newest],
+        assignments=_assignments(_SERVICE_COLUMNS),
+    )
+    record_events(changes)
+    _replace_definitions(newest)
 
-    The task definitions of the service become those of this topology: absent tasks go, also where the hash is the
-    same. Source: contract 2.1 and 2.6.
-    """
-    instance = (
-        Instance.objects.select_related("service").select_for_update(of=("self",)).get(pk=topology.service.instance_id)
-    )
-    known = (instance.last_sync_started_at, instance.last_sync_sequence, instance.last_sync_at)
-    if None not in known and _order(topology) <= known:
-        return False
-    is_unchanged = instance.last_topology_hash == topology.topology_hash and instance.service.latest_topology_hash == (
-        topology.topology_hash
-    )
+
+def _describe(instance: Instance, topology: Topology) -> None:
     describe_instance(instance, topology.service, topology.runtime)
     instance.last_sync_at = topology.sent_at
     instance.last_sync_started_at = topology.epoch_at
     instance.last_sync_sequence = topology.sequence
     instance.last_topology_hash = topology.topology_hash
-    instance.save(update_fields=[*_SYNC_FIELDS, "updated_at"])
-    describe_service(instance.service, topology.service)
-    AppSnapshot.objects.update_or_create(
-        instance=instance, defaults={"app": topology.app, "updated_at": topology.received_at}
+    instance.updated_at = topology.received_at
+
+
+def _write_instances(accepted: Sequence[tuple[Instance, Topology]]) -> None:
+    update_from_values(
+        Instance,
+        _SYNC_COLUMNS,
+        [_values(instance, _SYNC_COLUMNS) for instance, _topology in accepted],
+        assignments=_assignments(_SYNC_COLUMNS),
     )
-    if not is_unchanged:
-        _note_change(instance.service, instance, topology)
-    Service.objects.filter(pk=instance.service_id).update(
-        latest_topology_hash=topology.topology_hash, latest_sync_at=topology.sent_at
-    )
-    _replace_definitions(instance.service, topology)
-    return True
+    snapshots = [(instance.pk, topology.app, topology.received_at) for instance, topology in accepted]
+    upsert(AppSnapshot, ("instance", "app", "updated_at"), snapshots)
 
 
-_SYNC_FIELDS = (
-    "node_name",
-    "deployment_version",
-    "agent_version",
-    "python_version",
-    "hostname",
-    "pid",
-    "started_at",
-    "last_sync_at",
-    "last_sync_started_at",
-    "last_sync_sequence",
-    "last_topology_hash",
-)
+def _assignments(columns: Sequence[str]) -> str:
+    """All but the first, which is the key."""
+    return ", ".join(f"{name} = v.{name}" for name in columns[1:])
 
 
-def _note_change(service: Service, instance: Instance, topology: Topology) -> None:
-    if service.latest_topology_hash and service.latest_topology_hash != topology.topology_hash:
-        meta = {"from": service.latest_topology_hash, "to": topology.topology_hash}
-        record_events([portal_event(EventKind.TOPOLOGY_CHANGED, at=topology.received_at, instance=instance, meta=meta)])
+def _replace_definitions(newest: Mapping[int, Topology]) -> None:
+    """Make the tasks of each service those of its topology; rows that are right already are not written.
 
-
-def _replace_definitions(service: Service, topology: Topology) -> None:
-    """Make the service's tasks those of the topology; rows that are right already are not written."""
-    # Two instances of one service may sync at once: the service row serialises them on PostgreSQL.
-    Service.objects.select_for_update().get(pk=service.pk)
-    stored = {task.name: task for task in Task.objects.filter(service=service)}
+    The services must be locked: two instances of one service may sync at once.
+    """
+    rows = Task.objects.filter(service__in=newest).values_list("service_id", "name", "pk", *_DEFINITION_COLUMNS)
+    stored = {(service_id, name): (pk, tuple(values)) for service_id, name, pk, *values in rows}
     new, changed = [], []
-    for definition in topology.tasks:
-        task = stored.pop(definition.name, None)
-        if task is None:
-            new.append(_assign(Task(service=service, name=definition.name), definition, topology.topology_hash))
-            continue
-        before = [getattr(task, name) for name in _DEFINITION_FIELDS]
-        _assign(task, definition, topology.topology_hash)
-        if before != [getattr(task, name) for name in _DEFINITION_FIELDS]:
-            task.updated_at = topology.received_at
-            changed.append(task)
-    Task.objects.bulk_create(new, ignore_conflicts=True)
-    Task.objects.bulk_update(changed, [*_DEFINITION_FIELDS, "updated_at"], batch_size=100)
+    for service_id, topology in newest.items():
+        for definition in topology.tasks:
+            values = _definition_values(definition, topology.topology_hash)
+            pk, before = stored.pop((service_id, definition.name), (None, ()))
+            if pk is None:
+                new.append((service_id, definition.name, *values, topology.received_at, topology.received_at))
+            elif before != values:
+                changed.append((pk, *values, topology.received_at))
+    insert_new(Task, ("service", "name", *_DEFINITION_COLUMNS, "created_at", "updated_at"), new)
+    columns = ("id", *_DEFINITION_COLUMNS, "updated_at")
+    update_from_values(Task, columns, changed, assignments=_assignments(columns))
     if stored:
-        Task.objects.filter(pk__in=[task.pk for task in stored.values()]).delete()
+        Task.objects.filter(pk__in=[pk for pk, _values in stored.values()]).delete()
 
 
-def _assign(task: Task, definition: TaskDefinition, topology_hash: str) -> Task:
+def _definition_values(definition: TaskDefinition, topology_hash: str) -> tuple[object, ...]:
     source = definition.source or {}
-    task.description = definition.description
-    task.source_name = str(source.get("name", ""))
-    task.source_kind = str(source.get("kind", ""))
-    task.source_config = source.get("config") if definition.source else None
-    task.emit = list(definition.emit)
-    task.concurrency = definition.concurrency
-    task.timeout_s = definition.timeout_s
-    task.retry_policy = definition.retry_policy
-    task.topology_hash = topology_hash
-    return task
+    return (
+        definition.description,
+        str(source.get("name", "")),
+        str(source.get("kind", "")),
+        source.get("config") if definition.source else None,
+        list(definition.emit),
+        definition.concurrency,
+        definition.timeout_s,
+        definition.retry_policy,
+        topology_hash,
+    )
