@@ -20,7 +20,7 @@ from tasks_app.services.commands import order_command
 from tests import frames
 from tests.factories import ReplicaFactory, SessionFactory
 from tests.frames import Agent
-from tests.sockets import stored
+from tests.sockets import ANSWER_WITHIN_S, stored
 
 ACTOR = Actor("tester")
 
@@ -123,7 +123,7 @@ async def test_a_process_declared_dead_takes_a_new_name_and_hears_hints_by_it(co
 
     again = await connect(agent)
     command = await sync_to_async(order_command)(agent.instance_id, Order(kind="ping"), actor=ACTOR)
-    frame = await again.receive_output(timeout=1)
+    frame = await again.receive_output(timeout=ANSWER_WITHIN_S)
     assert command.public_id in frame["text"]
 
 

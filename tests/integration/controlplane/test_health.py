@@ -19,6 +19,9 @@ from tests.e2e.harness.waiting import eventually
 from tests.integration.controlplane.portals import make_up
 from tests.servers import private_postgres, private_valkey
 
+# What a machine that does other work may add to an answer.
+BUSY_S = 3
+
 # The views look at the database from threads of their own.
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -182,7 +185,7 @@ def test_readyz_answers_in_time_while_servers_hang_and_recovers(up_on_own_server
         began = time.monotonic()
         status, body = portal.readiness()
         took_s = time.monotonic() - began
-    assert took_s < health.ANSWER_WITHIN_S + 1
+    assert took_s < health.ANSWER_WITHIN_S + BUSY_S
     assert body["checks"]["broker"]["ready"] is False
     # Hints come late without Redis; work is still done.
     assert (status, body["status"]) == (200, "ready")
@@ -191,7 +194,7 @@ def test_readyz_answers_in_time_while_servers_hang_and_recovers(up_on_own_server
         began = time.monotonic()
         status, body = portal.readiness()
         took_s = time.monotonic() - began
-    assert took_s < health.ANSWER_WITHIN_S + 1
+    assert took_s < health.ANSWER_WITHIN_S + BUSY_S
     assert (status, body["status"]) == (503, "not_ready")
     assert body["checks"]["database"] == {"ready": False, "detail": "No answer in time."}
 
