@@ -18,4 +18,6 @@ app.conf.beat_schedule = {
     "expire-due-commands": {"task": "agents.tasks.expire_due_commands", "schedule": 1.0, "options": {"expires": 5}},
     "sweep-liveness": {"task": "agents.tasks.sweep_liveness", "schedule": 5.0, "options": {"expires": 10}},
     "reconcile-sessions": {"task": "agents.tasks.reconcile_sessions", "schedule": 5.0, "options": {"expires": 10}},
+    "make-partitions": {"task": "tasks_app.tasks.make_partitions", "schedule": 5.0, "options": {"expires": 10}},
+    "apply-retention": {"task": "tasks_app.tasks.apply_retention", "schedule": 5.0, "options": {"expires": 10}},
 }

@@ -45,6 +45,16 @@ def _database() -> dict[str, Any]:
 
 DATABASES = {"default": _database()}
 
+# How long history is kept, by its own time. PostgreSQL drops whole weeks: up to seven days later.
+RETENTION_TASK_EVENTS_DAYS = env.integer("RETENTION_TASK_EVENTS_DAYS", 30, minimum=1)
+RETENTION_TASK_METRIC_WINDOWS_DAYS = env.integer("RETENTION_TASK_METRIC_WINDOWS_DAYS", 90, minimum=1)
+RETENTION_AGENT_COMMANDS_DAYS = env.integer("RETENTION_AGENT_COMMANDS_DAYS", 30, minimum=1)
+# Rows that one statement deletes at most, where there is no partition to drop.
+RETENTION_DELETE_BATCH_SIZE = env.integer("RETENTION_DELETE_BATCH_SIZE", 1000, minimum=1, maximum=10_000)
+RETENTION_RUN_INTERVAL_S = env.integer("RETENTION_RUN_INTERVAL_S", 86400, minimum=1)
+# How many weeks of partitions are made before they are needed: so long may the background jobs stand still.
+PARTITIONS_AHEAD_WEEKS = env.integer("PARTITIONS_AHEAD_WEEKS", 4, minimum=1, maximum=60)
+
 if REDIS_URL:
     CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
         "default": {

@@ -1,0 +1,187 @@
+"""Storage over time: weekly partitions made ahead, and history that is too old taken away.
+
+Events and metrics are kept for so many days by their own time, commands by when they ended. On PostgreSQL a week goes
+when all of it is past; everything else goes in small batches, each a transaction of its own, with pauses in which
+others write.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+
+from agents.models import BackgroundJob, ClockCorrection, Command, Event
+from controlplane.common import partitions
+from controlplane.common.partitions import WEEK, PartitionBusy
+from tasks_app.models import CustomMetric, MetricWindow
+
+logger = logging.getLogger(__name__)
+
+RETENTION_JOB = "apply-retention"
+# How long one run of the retention deletes at most; the next one goes on. Well within the lease of a background job.
+STEP_MAX_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """One table that only grows, the column that says how old a row is, and for how many days rows are kept."""
+
+    table: str
+    column: str
+    days: int
+
+    def cutoff(self, now: datetime) -> datetime:
+        """What is older has had its time."""
+        return now - timedelta(days=self.days)
+
+
+def histories() -> list[History]:
+    """The tables that are partitioned on PostgreSQL."""
+    windows_days = settings.RETENTION_TASK_METRIC_WINDOWS_DAYS
+    return [
+        History(Event._meta.db_table, "occurred_at", settings.RETENTION_TASK_EVENTS_DAYS),
+        History(MetricWindow._meta.db_table, "window_ended_at", windows_days),
+        History(CustomMetric._meta.db_table, "window_ended_at", windows_days),
+    ]
+
+
+def make_partitions(now: datetime | None = None) -> int:
+    """Make what is missing for this week, PARTITIONS_AHEAD_WEEKS more, and past weeks with rows in the DEFAULT
+    partition; returns how many were made. On databases without partitions nothing.
+
+    Each is a transaction of its own. A table that is busy is left to the next run. Cost when nothing is missing: two
+    reads per table.
+    """
+    if not partitions.are_supported():
+        return 0
+    now = now or timezone.now()
+    made = 0
+    for history in histories():
+        try:
+            made += _make_ahead(history, now) + _make_back(history, now)
+        except PartitionBusy as busy:
+            logger.info("partition.put_off table=%s reason=%s", history.table, busy)
+    return made
+
+
+def _make_ahead(history: History, now: datetime) -> int:
+    this_week = partitions.week_of(now)
+    wanted = {this_week + number * WEEK for number in range(settings.PARTITIONS_AHEAD_WEEKS + 1)}
+    missing = sorted(wanted - partitions.weeks_made(history.table))
+    return sum(partitions.make_partition(history.table, history.column, week) for week in missing)
+
+
+def _make_back(history: History, now: datetime) -> int:
+    """Rows may be older than the first partition: agents report late, and their clocks lie."""
+    made = 0
+    since = history.cutoff(now)
+    while oldest := partitions.oldest_in_default(history.table, history.column, since=since, before=now):
+        week = partitions.week_of(oldest)
+        made += partitions.make_partition(history.table, history.column, week)
+        since = week + WEEK
+    return made
+
+
+def apply_retention(now: datetime | None = None) -> bool:
+    """Take away what is too old, for STEP_MAX_S at the most; True when nothing is left.
+
+    When nothing was left, it rests for RETENTION_RUN_INTERVAL_S. Cost of a run that rests: one read by primary key.
+    """
+    now = now or timezone.now()
+    if _rests(now):
+        return True
+    until = time.monotonic() + STEP_MAX_S
+    # All of them, whatever one says: none waits for another's backlog.
+    if not all([_drop_weeks(now), *(_in_batches(delete, until) for delete in _deletions(now))]):
+        return False
+    BackgroundJob.objects.filter(name=RETENTION_JOB).update(completed_at=now)
+    return True
+
+
+def _rests(now: datetime) -> bool:
+    completed_at = BackgroundJob.objects.filter(name=RETENTION_JOB).values_list("completed_at", flat=True).first()
+    if completed_at is None:
+        return False
+    # A completion in the future was written by a wrong clock and holds nothing up.
+    return now - timedelta(seconds=settings.RETENTION_RUN_INTERVAL_S) < completed_at <= now
+
+
+def _drop_weeks(now: datetime) -> bool:
+    """Drop each partition whose whole week is past; False where a table was busy."""
+    if not partitions.are_supported():
+        return True
+    done = True
+    for history in histories():
+        cutoff = history.cutoff(now)
+        try:
+            for partition in partitions.partitions(history.table):
+                if partition.ends_at and partition.ends_at <= cutoff:
+                    partitions.drop_partition(history.table, partition)
+        except PartitionBusy as busy:
+            logger.info("partition.put_off table=%s reason=%s", history.table, busy)
+            done = False
+    return done
+
+
+Deletion = Callable[[], int]
+
+
+def _deletions(now: datetime) -> list[Deletion]:
+    """What deletes up to a batch of old rows and says how many, for each table that has such rows."""
+    deletions: list[Deletion] = [lambda: _delete_commands(now), lambda: _delete_corrections(now)]
+    for history in histories():
+        # Past rows of a partition wait for their whole week.
+        table = partitions.default_name(history.table) if partitions.are_supported() else history.table
+        deletions.append(lambda table=table, history=history: _delete_rows(table, history, now))  # type: ignore[misc]
+    return deletions
+
+
+def _in_batches(delete: Deletion, until: float) -> bool:
+    """Delete until nothing is left or the time is up; True when nothing is left."""
+    while time.monotonic() < until:
+        started = time.monotonic()
+        if delete() < settings.RETENTION_DELETE_BATCH_SIZE:
+            return True
+        # SQLite lets one write at a time: others get as much of it as this does.
+        time.sleep(time.monotonic() - started)
+    return False
+
+
+def _delete_rows(table: str, history: History, now: datetime) -> int:
+    """Delete the oldest rows of one table; its statement names no row twice and locks no other."""
+    quote, place = connection.ops.quote_name, "ctid" if connection.vendor == "postgresql" else "rowid"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"DELETE FROM {quote(table)} WHERE {place} IN (SELECT {place} FROM {quote(table)} "  # noqa: S608
+            f"WHERE {quote(history.column)} < %s ORDER BY {quote(history.column)} LIMIT %s)",
+            [
+                connection.ops.adapt_datetimefield_value(history.cutoff(now)),
+                settings.RETENTION_DELETE_BATCH_SIZE,
+            ],
+        )
+        deleted: int = cursor.rowcount
+    return deleted
+
+
+def _delete_commands(now: datetime) -> int:
+    """Delete the oldest commands that ended long enough ago; an open one stays, however old."""
+    cutoff = now - timedelta(days=settings.RETENTION_AGENT_COMMANDS_DAYS)
+    # Made even earlier than it ended: this is what the index of the newest is good for.
+    ended = Command.objects.filter(created_at__lt=cutoff, updated_at__lt=cutoff).exclude(status__in=Command.OPEN)
+    oldest = ended.order_by("created_at", "id").values_list("pk", flat=True)[: settings.RETENTION_DELETE_BATCH_SIZE]
+    deleted, _ = ended.filter(pk__in=list(oldest)).delete()
+    return deleted
+
+
+def _delete_corrections(now: datetime) -> int:
+    """A record that comes after this is older than anything that is kept."""
+    days = max(settings.RETENTION_TASK_EVENTS_DAYS, settings.RETENTION_TASK_METRIC_WINDOWS_DAYS)
+    past = ClockCorrection.objects.filter(made_at__lt=now - timedelta(days=days) - WEEK)
+    oldest = past.order_by("made_at").values_list("pk", flat=True)[: settings.RETENTION_DELETE_BATCH_SIZE]
+    deleted, _ = past.filter(pk__in=list(oldest)).delete()
+    return deleted
