@@ -15,12 +15,11 @@ warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume sy
 # Must come before anything that imports models.
 http_application = get_asgi_application()
 
-from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from channels.routing import ProtocolTypeRouter  # noqa: E402
 from django.conf import settings  # noqa: E402
-from django.urls import path  # noqa: E402
 
 from agents.gateways.hub import running_hub, stop_hub  # noqa: E402
-from agents.gateways.onestep.consumer import OneStepConsumer  # noqa: E402
+from agents.gateways.onestep.consumer import agent_socket  # noqa: E402
 from controlplane.common.bodies import limit_bodies  # noqa: E402
 from controlplane.common.sockets import unknown_socket  # noqa: E402
 
@@ -46,15 +45,20 @@ async def lifespan(_scope: Scope, receive: Receive, send: Send) -> None:
             return
 
 
+# Compared as they are: a URL pattern per connection and the copies of its scope cost more than all agents' paths.
+_SOCKETS = {"/api/v1/agents/ws": agent_socket}
+
+
+async def sockets(scope: Scope, receive: Receive, send: Send) -> None:
+    """WebSockets by path, below the path that the server is mounted at."""
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    await _SOCKETS.get(path, unknown_socket)(scope, receive, send)
+
+
 application = ProtocolTypeRouter(
     {
         "http": limit_bodies(http_application, max_bytes=settings.HTTP_BODY_MAX_BYTES),
-        "websocket": URLRouter(
-            [
-                path("api/v1/agents/ws", OneStepConsumer.as_asgi()),
-                path("<path:unknown>", unknown_socket),  # type: ignore[arg-type]  # an ASGI application, no view
-            ]
-        ),
+        "websocket": sockets,
         "lifespan": lifespan,
     }
 )

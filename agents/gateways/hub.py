@@ -1,16 +1,17 @@
 """The hub: what one process keeps for the sockets that it holds, of every dialect.
 
-It owns the replica row, the micro-batcher, the threads for database calls and the table of live sockets. That table
+It owns the replica row, the micro-batchers, the threads for database calls and the table of live sockets. That table
 is only a way to find a socket; every state is in the database, and losing the process loses nothing but the sockets.
+What many sockets ask the database at about the same time (tokens, hellos, commands to send) it asks once for all.
 One hub lives per event loop, from its first use or the ASGI lifespan until the lifespan ends.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
-from typing import ParamSpec, Protocol, TypeVar
+from datetime import timedelta
+from typing import ParamSpec, TypeVar
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -19,14 +20,26 @@ from django.conf import settings
 from django.db import close_old_connections
 from django.utils import timezone
 
+from agents.gateways.admission import Admission
+from agents.gateways.answers import AnswerBatcher, answer_batcher
+from agents.gateways.dispatch import Dispatcher, Socket
 from agents.models import Replica, Session
 from agents.services.holding import Pulse, pulse
 from agents.services.refusals import record_refusal
 from agents.services.replicas import start_replica, stop_replica
 from agents.services.reports import Report
-from agents.services.sessions import end_sessions, reconcile_dead_replicas
+from agents.services.sessions import (
+    OpenedSession,
+    Opening,
+    OpenOutcome,
+    end_sessions,
+    open_sessions,
+    reconcile_dead_replicas,
+)
+from agents.services.tokens import Credential, check_configured_token, check_stored_tokens
 from controlplane.common.batching import MicroBatcher
 from controlplane.common.database import OwnConnections
+from controlplane.common.gathering import Gatherer
 from controlplane.common.hints import Hint, replica_group
 from tasks_app.services.ingest import report_poison, store_reports
 
@@ -42,20 +55,13 @@ REFUSAL_EVERY_S = 60
 REFUSED_PEERS_MAX = 200
 # How far back a pulse looks for sessions that were ended elsewhere: far longer than any gap between two pulses.
 _CUT_WINDOW = timedelta(minutes=10)
-
-
-class Socket(Protocol):
-    """One live connection, as its dialect's consumer shows itself to the hub."""
-
-    session_id: UUID
-    instance_id: UUID
-    opened_at: datetime
-
-    def wake(self) -> None:
-        """Look into the database for what is to be sent; returns at once."""
-
-    def cut(self, reason: str) -> None:
-        """Detach and close the connection: `superseded`, `token_revoked` or `lost`; returns at once."""
+# How many hellos share one transaction, and for how long those that follow each other wait for company.
+_HELLO_BATCH = 250
+_HELLO_PAUSE_S = 0.02
+# Frames that were read ahead of their turn, of all sockets together.
+READ_AHEAD_BYTES_MAX = 32 * 1024 * 1024
+# The drain has taken its time when a process signs off; the reconciler of any other one does it as well.
+_SIGN_OFF_S = 0.5
 
 
 class Hub:
@@ -78,6 +84,21 @@ class Hub:
         )
         self._sockets: dict[UUID, Socket] = {}
         self._by_instance: dict[UUID, UUID] = {}
+        self.answers = answer_batcher()
+        self.dispatcher = Dispatcher(self.call, self._sockets)
+        self.admission = Admission(now=asyncio.get_running_loop().time())
+        self.read_ahead_bytes = 0
+        self._tokens = Gatherer("tokens", self._check_tokens, batch_size=_HELLO_BATCH, pause_s=_HELLO_PAUSE_S)
+        self._hellos = Gatherer(
+            "hellos",
+            self._open_all,
+            batch_size=_HELLO_BATCH,
+            pause_s=_HELLO_PAUSE_S,
+            is_patient=True,
+            # The agent left before it was greeted; nothing else knows of this session.
+            on_unclaimed=lambda opened: self.end(opened.session_id, reason="closed_early"),
+        )
+        self._pulse_fails = False
         self._ended: dict[UUID, str] = {}
         self._refusals: dict[tuple[str, str], float] = {}
         self._ending = asyncio.Lock()
@@ -96,6 +117,7 @@ class Hub:
         await self.call(reconcile_dead_replicas)
         self._replica = await self.call(start_replica, Replica.Kind.WEB)
         self.batcher.start()
+        self.answers.start()
         loop = asyncio.get_running_loop()
         self._listening = loop.create_task(self._listen(), name="hub-listen")
         self._tasks = [
@@ -104,18 +126,54 @@ class Hub:
         ]
 
     async def stop(self) -> None:
-        """Store what was received, end this process's sessions in the database and sign off."""
+        """Store what was received, end this process's sessions in the database and sign off.
+
+        Takes INGEST_DRAIN_S and _SIGN_OFF_S at most, also where the database hangs: what it did not take by then is
+        given up, and the log says how much that was.
+        """
         running = [task for task in (self._listening, *self._tasks) if task is not None]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        await self.batcher.stop(settings.INGEST_DRAIN_S)
+        for part in (self._tokens, self._hellos, self.dispatcher):
+            await part.stop()
+        given_up = sum(await asyncio.gather(*(batcher.stop(settings.INGEST_DRAIN_S) for batcher in self._batchers)))
         try:
-            await self.call(_sign_off, self.replica_id)
-        except Exception:
+            await asyncio.wait_for(self.call(_sign_off, self.replica_id), _SIGN_OFF_S)
+        except Exception as error:  # noqa: BLE001 -- the process ends
             # The reconciler of any other process does the same half a minute later.
-            logger.exception("hub.sign_off_failed")
+            logger.warning("hub.sign_off_failed error=%r given_up=%d", error, given_up)
+            # A thread that hangs in the database is left to the process's end, and its connection with it.
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            return
         await asyncio.to_thread(self._close_connections)
+
+    @property
+    def _batchers(self) -> tuple[MicroBatcher[Report], AnswerBatcher]:
+        return self.batcher, self.answers
+
+    @property
+    def is_database_away(self) -> bool:
+        """Whether what was asked of the database last got no answer; who would come in now is turned away."""
+        writers_fail = any(batcher.stats.failing_since is not None for batcher in self._batchers)
+        return writers_fail or self._pulse_fails or self._hellos.is_failing
+
+    async def credential(self, secret: str, *, dialect: str) -> Credential | None:
+        """What the shown secret allows in this dialect, None where nothing. Raises DatabaseError."""
+        if not secret:
+            return None
+        return check_configured_token(secret) or await self._tokens((secret, dialect))
+
+    async def _check_tokens(self, shown: Sequence[tuple[str, str]]) -> list[Credential | None]:
+        return await self.call(_check_all, shown)
+
+    async def open_session(self, opening: Opening) -> OpenedSession:
+        """Open a session together with others; waits for a database that is away. Raises as `open_sessions` says."""
+        return await self._hellos(opening)
+
+    async def _open_all(self, openings: Sequence[Opening]) -> list[OpenOutcome]:
+        await self.end_detached()
+        return await self.call(open_sessions, openings, replica_id=self.replica_id)
 
     def _close_connections(self) -> None:
         self._threads.shutdown(wait=True)
@@ -149,6 +207,7 @@ class Hub:
             other.cut("superseded")
         self._sockets[socket.session_id] = socket
         self._by_instance[socket.instance_id] = socket.session_id
+        self.dispatcher.greet(socket.session_id)
 
     def detach(self, socket: Socket, *, reason: str) -> None:
         """Forget a socket and end its session soon, together with others that end at the same time."""
@@ -207,10 +266,11 @@ class Hub:
         if not hint["instances"]:
             self._loop_task(self._pulse())
             return
-        for instance in hint["instances"]:
-            session_id = self._by_instance.get(UUID(hex=instance))
-            if session_id is not None:
-                self._sockets[session_id].wake()
+        self._wake(UUID(hex=instance) for instance in hint["instances"])
+
+    def _wake(self, instance_ids: Iterable[UUID]) -> None:
+        held = (self._by_instance.get(instance_id) for instance_id in instance_ids)
+        self.dispatcher.wake([session_id for session_id in held if session_id is not None])
 
     def _loop_task(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -230,17 +290,17 @@ class Hub:
                 self._act_on(found)
             else:
                 await self._be_reborn()
+            self._pulse_fails = False
         except Exception:
             # The next pulse tries again.
+            self._pulse_fails = True
             logger.exception("hub.pulse_failed")
 
     def _act_on(self, found: Pulse) -> None:
         for cut in found.cuts:
             if (socket := self._sockets.get(cut.session_id)) is not None:
                 socket.cut(cut.reason)
-        for instance_id in found.waiting:
-            if (session_id := self._by_instance.get(instance_id)) is not None:
-                self._sockets[session_id].wake()
+        self._wake(found.waiting)
 
     async def _be_reborn(self) -> None:
         """Others declared this process dead and ended its sessions: let the agents come in again, under a new name."""
@@ -268,6 +328,18 @@ def _end_all(ended: dict[UUID, str]) -> None:
         by_reason.setdefault(reason, []).append(session_id)
     for reason, session_ids in by_reason.items():
         end_sessions(Session.objects.filter(pk__in=session_ids), reason=reason)
+
+
+def _check_all(shown: Sequence[tuple[str, str]]) -> list[Credential | None]:
+    by_dialect: dict[str, list[str]] = {}
+    for secret, dialect in shown:
+        by_dialect.setdefault(dialect, []).append(secret)
+    allowed = {
+        (secret, dialect): credential
+        for dialect, secrets in by_dialect.items()
+        for secret, credential in zip(secrets, check_stored_tokens(secrets, dialect=dialect), strict=True)
+    }
+    return [allowed[asked] for asked in shown]
 
 
 def _sign_off(replica_id: UUID) -> None:

@@ -1,10 +1,11 @@
 """Services and instances: who is known, and what the portal holds of their connectivity."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
 from django.db.models import Q
+from django.utils import timezone
 
 from agents.models import Instance, Service
 from agents.models.event import EventKind
@@ -12,51 +13,127 @@ from agents.models.instance import Connectivity, Dialect
 from agents.services.errors import InstanceConflict
 from agents.services.events import portal_event, record_events
 from agents.services.reports import RuntimeFacts, ServiceIdentity
+from controlplane.common.bulk import update_from_values
+
+# What a hello reads of a known instance; the rest of the row is wide and is overwritten anyway.
+_ENROLLED_FIELDS = (
+    "id",
+    "dialect",
+    "service",
+    "hostname",
+    "pid",
+    "started_at",
+    "connectivity",
+    "connectivity_changed_at",
+    "conflict_seen_at",
+    "last_heartbeat_started_at",
+    "last_sync_started_at",
+    "last_sync_at",
+)
 
 
-def enrol_instance(identity: ServiceIdentity, *, dialect: Dialect) -> Instance:
-    """The instance with this identity, made with its service where it is new; rows carry `instance.service`.
+def enrol_instances(
+    identities: Sequence[ServiceIdentity], *, dialect: Dialect
+) -> tuple[dict[UUID, Instance], dict[UUID, InstanceConflict]]:
+    """The instances with these identities by id, those that are new made with their services, and who is refused.
 
-    Raises InstanceConflict where the id belongs to another service, environment or dialect; nothing is made then.
-    Call it inside a transaction; two callers at once may raise IntegrityError, and the loser then calls again.
-    On PostgreSQL the row of a known instance stays locked until the transaction ends.
+    `identities` are of distinct instances. Refused is an id that belongs to another service, environment or dialect;
+    nothing is made for it. Rows carry `instance.service`, one object per service, and _ENROLLED_FIELDS. Cost: two
+    statements for known instances, a constant number for new ones. Call it inside a transaction; two callers at once
+    may raise IntegrityError, and the loser then calls again. On PostgreSQL the rows of known instances stay locked
+    until the transaction ends; they are locked in the order of their ids.
     """
-    instance = (
-        Instance.objects.select_related("service")
-        .select_for_update(of=("self",))
-        .filter(pk=identity.instance_id)
-        .first()
+    found = Instance.objects.select_for_update().filter(pk__in=[identity.instance_id for identity in identities])
+    known = {instance.pk: instance for instance in found.only(*_ENROLLED_FIELDS).order_by("pk")}
+    services = Service.objects.in_bulk({instance.service_id for instance in known.values()})
+    conflicts: dict[UUID, InstanceConflict] = {}
+    for identity in identities:
+        instance = known.get(identity.instance_id)
+        if instance is None:
+            continue
+        bound = instance.service = services[instance.service_id]
+        if instance.dialect != dialect or (bound.name, bound.environment) != (identity.name, identity.environment):
+            del known[instance.pk]
+            conflicts[instance.pk] = InstanceConflict(
+                f"Instance {instance.pk} belongs to service {bound.name} in {bound.environment} already; "
+                "give this process an instance id of its own."
+            )
+    new = [
+        identity
+        for identity in identities
+        if identity.instance_id not in known and identity.instance_id not in conflicts
+    ]
+    return known | _make_instances(new, dialect), conflicts
+
+
+def _make_instances(identities: Sequence[ServiceIdentity], dialect: Dialect) -> dict[UUID, Instance]:
+    if not identities:
+        return {}
+    services = _services_of(identities)
+    return {
+        instance.pk: instance
+        for instance in Instance.objects.bulk_create(
+            Instance(
+                id=identity.instance_id,
+                dialect=dialect,
+                external_id=str(identity.instance_id),
+                service=services[identity.name, identity.environment],
+                node_name=identity.node_name,
+                deployment_version=identity.deployment_version,
+            )
+            for identity in identities
+        )
+    }
+
+
+def _services_of(identities: Sequence[ServiceIdentity]) -> dict[tuple[str, str], Service]:
+    """The services by name and environment, made where they are new; another process may make them at once."""
+    wanted = {(identity.name, identity.environment) for identity in identities}
+
+    def known() -> dict[tuple[str, str], Service]:
+        rows = Service.objects.filter(name__in={name for name, _environment in wanted})
+        return {(row.name, row.environment): row for row in rows if (row.name, row.environment) in wanted}
+
+    services = known()
+    # In one order, because an insert waits for another transaction that makes the same service.
+    missing = sorted(wanted - services.keys())
+    if not missing:
+        return services
+    rows = [Service(name=name, environment=environment) for name, environment in missing]
+    Service.objects.bulk_create(rows, ignore_conflicts=True)
+    return known()
+
+
+def describe_services(said: Iterable[tuple[Service, ServiceIdentity]]) -> None:
+    """Store what identities say of their services, where it is new: version and, where given, description.
+
+    Of several that speak of one service, the last is believed. Nothing new costs no statement.
+    """
+    changed: dict[int, Service] = {}
+    for service, identity in said:
+        if service.latest_deployment_version != identity.deployment_version:
+            service.latest_deployment_version = identity.deployment_version
+            changed[service.pk] = service
+        if identity.description is not None and service.description != identity.description:
+            service.description = identity.description
+            changed[service.pk] = service
+    if not changed:
+        return
+    # One order of locks for all who describe several services at once.
+    list(Service.objects.select_for_update(no_key=True).filter(pk__in=changed).order_by("pk").values_list("pk"))
+    now = timezone.now()
+    update_from_values(
+        Service,
+        ("id", "latest_deployment_version", "description", "updated_at"),
+        [(row.pk, row.latest_deployment_version, row.description, now) for row in changed.values()],
+        assignments="latest_deployment_version = v.latest_deployment_version, description = v.description, "
+        "updated_at = v.updated_at",
     )
-    if instance is None:
-        service, _created = Service.objects.get_or_create(name=identity.name, environment=identity.environment)
-        return Instance.objects.create(
-            id=identity.instance_id,
-            dialect=dialect,
-            external_id=str(identity.instance_id),
-            service=service,
-            node_name=identity.node_name,
-            deployment_version=identity.deployment_version,
-        )
-    bound = instance.service
-    if instance.dialect != dialect or (bound.name, bound.environment) != (identity.name, identity.environment):
-        raise InstanceConflict(
-            f"Instance {identity.instance_id} belongs to service {bound.name} in {bound.environment} already; "
-            "give this process an instance id of its own."
-        )
-    return instance
 
 
 def describe_service(service: Service, identity: ServiceIdentity) -> None:
     """Store what an identity says of its service, if it says anything new: version and, where given, description."""
-    changed = []
-    if service.latest_deployment_version != identity.deployment_version:
-        service.latest_deployment_version = identity.deployment_version
-        changed.append("latest_deployment_version")
-    if identity.description is not None and service.description != identity.description:
-        service.description = identity.description
-        changed.append("description")
-    if changed:
-        service.save(update_fields=[*changed, "updated_at"])
+    describe_services([(service, identity)])
 
 
 def describe_instance(instance: Instance, identity: ServiceIdentity, runtime: RuntimeFacts) -> None:
@@ -90,9 +167,12 @@ def mark_online(instance_ids: Iterable[UUID], *, at: datetime) -> int:
 def record_presence(identity: ServiceIdentity, *, dialect: Dialect, at: datetime) -> Instance:
     """Note that a silent instance still lives: moves `last_seen_at`, nothing else. Makes the rows where it is new.
 
-    Raises InstanceConflict as `enrol_instance` does. Call it inside a transaction.
+    Raises InstanceConflict and IntegrityError where `enrol_instances` refuses or raises. Call it inside a transaction.
     """
-    instance = enrol_instance(identity, dialect=dialect)
+    instances, conflicts = enrol_instances([identity], dialect=dialect)
+    if conflicts:
+        raise conflicts[identity.instance_id]
+    instance = instances[identity.instance_id]
     Instance.objects.filter(Q(last_seen_at=None) | Q(last_seen_at__lt=at), pk=instance.pk).update(last_seen_at=at)
     mark_online([instance.pk], at=at)
     return instance

@@ -1,7 +1,8 @@
 """The micro-batcher: many producers on one event loop, one writer thread, one transaction per batch.
 
 It knows nothing of what it carries. Order is kept: items are written in the order in which they were put, whichever
-batch they fall into. When the buffer is full, `put` waits, so that a producer that reads a socket stops reading it.
+batch they fall into. When the buffer is full, `put` waits, so that a producer that reads a socket stops reading it;
+producers that wait are let in one by one, in the order in which they came.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Generic, TypedDict, TypeVar
 
 from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, connections
 
@@ -44,7 +45,29 @@ class BatchStats:
     retries: int = 0
     last_flush_at: float = 0.0
     last_flush_s: float = 0.0
+    last_lag_s: float = 0.0
     failing_since: float | None = None
+
+
+class BatcherFigures(TypedDict):
+    """How a batcher fares; counts since the start of this process, times of day as Unix seconds.
+
+    `waiting` are items that were put and are not stored yet, those being written among them, `oldest_s` how long the
+    oldest of them has waited; `last_lag_s` is how long the oldest of the last batch had waited when it was stored.
+    """
+
+    waiting: int
+    waiting_bytes: int
+    producers_waiting: int
+    oldest_s: float
+    written: int
+    batches: int
+    poisoned: int
+    retries: int
+    last_flush_at: float
+    last_flush_s: float
+    last_lag_s: float
+    failing_since: float | None
 
 
 class MicroBatcher(Generic[T]):
@@ -55,9 +78,10 @@ class MicroBatcher(Generic[T]):
     bad item stands alone, which then goes to `on_poison(item, error)` and is left out; any other error of the database
     (away, read-only, locked, full, a deadlock) makes the same batch be tried again until it is stored.
 
-    A batch is written when `batch_size` items or `batch_bytes` wait, or the oldest has waited `flush_interval_s`. What
-    a `kill -9` can lose is what came within one such interval plus the batch being written. `queue_size` and
-    `queue_bytes` bound what waits.
+    A batch is written when `batch_size` items or `batch_bytes` wait, or the oldest has waited `flush_interval_s`; under
+    load a batch is what came while the one before it was written. What a `kill -9` can lose is what came within one
+    such interval plus the batch being written. `queue_size` and `queue_bytes` bound what waits, but for the items of
+    the last `put_many`.
     """
 
     def __init__(
@@ -81,10 +105,11 @@ class MicroBatcher(Generic[T]):
         self._batch_size = batch_size
         self._batch_bytes = batch_bytes
         self._flush_interval_s = flush_interval_s
-        self._items: deque[tuple[T, int]] = deque()
+        # Item, what it weighs in bytes, and when it was put.
+        self._items: deque[tuple[T, int, float]] = deque()
         self._waiting_bytes = 0
+        self._producers: deque[asyncio.Future[None]] = deque()
         self._arrived = asyncio.Event()
-        self._room = asyncio.Event()
         self._full_batch = asyncio.Event()
         self._closing = False
         self._given_up = threading.Event()
@@ -101,24 +126,56 @@ class MicroBatcher(Generic[T]):
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"batch-{self.name}")
 
     async def put(self, item: T, *, size_bytes: int = 0) -> None:
-        """Take one item; waits while the buffer is full. Raises RuntimeError once the batcher stops.
+        """Take one item; see `put_many`."""
+        await self.put_many((item,), size_bytes=size_bytes)
 
-        `size_bytes` is what the item weighs, roughly; an item heavier than the whole buffer is taken when it is empty.
+    async def put_many(self, items: Sequence[T], *, size_bytes: int = 0) -> None:
+        """Take all of `items` at once; waits while the buffer is full. Raises RuntimeError once the batcher stops.
+
+        `size_bytes` is what they weigh together, roughly; what is heavier than the whole buffer is taken when there is
+        room for anything.
         """
-        while self._is_full() and not self._closing:
-            self._room.clear()
-            await self._room.wait()
+        if not items:
+            return
+        if self._producers or self.is_full:
+            await self._wait_for_room()
         if self._closing:
             raise RuntimeError(f"The {self.name} batcher has stopped.")
         if not self._items:
             self._arrived.set()
-        self._items.append((item, size_bytes))
-        self._waiting_bytes += size_bytes
-        self._put_count += 1
+        now, each_bytes = time.monotonic(), size_bytes // len(items)
+        self._items.extend([(item, each_bytes, now) for item in items])
+        self._waiting_bytes += each_bytes * len(items)
+        self._put_count += len(items)
         if len(self._items) >= self._batch_size or self._waiting_bytes >= self._batch_bytes:
             self._full_batch.set()
+        self._admit()
 
-    def _is_full(self) -> bool:
+    async def _wait_for_room(self) -> None:
+        if self._closing:
+            return
+        admitted = asyncio.get_running_loop().create_future()
+        self._producers.append(admitted)
+        try:
+            await admitted
+        except asyncio.CancelledError:
+            if admitted.done() and not admitted.cancelled():
+                # Let in and cancelled at once: the room is for the next.
+                self._admit()
+            else:
+                self._producers.remove(admitted)
+            raise
+
+    def _admit(self) -> None:
+        """Let in the producer that has waited longest, which lets in the next; all of them where the batcher stops."""
+        while self._producers and (self._closing or not self.is_full):
+            self._producers.popleft().set_result(None)
+            if not self._closing:
+                return
+
+    @property
+    def is_full(self) -> bool:
+        """Whether `put` would wait now."""
         return len(self._items) >= self._queue_size or self._waiting_bytes >= self._queue_bytes
 
     async def flush(self) -> None:
@@ -133,6 +190,27 @@ class MicroBatcher(Generic[T]):
     def __len__(self) -> int:
         """How many items wait to be written."""
         return len(self._items)
+
+    def snapshot(self) -> BatcherFigures:
+        """How it fares right now; costs nothing to speak of."""
+        stats = self.stats
+        return {
+            "waiting": len(self._items),
+            "waiting_bytes": self._waiting_bytes,
+            "producers_waiting": len(self._producers),
+            "oldest_s": self._oldest_s(),
+            "written": stats.written,
+            "batches": stats.batches,
+            "poisoned": stats.poisoned,
+            "retries": stats.retries,
+            "last_flush_at": stats.last_flush_at,
+            "last_flush_s": stats.last_flush_s,
+            "last_lag_s": stats.last_lag_s,
+            "failing_since": stats.failing_since,
+        }
+
+    def _oldest_s(self) -> float:
+        return time.monotonic() - self._items[0][2] if self._items else 0.0
 
     @property
     def put_count(self) -> int:
@@ -152,7 +230,7 @@ class MicroBatcher(Generic[T]):
         self._closing = True
         self._arrived.set()
         self._full_batch.set()
-        self._room.set()
+        self._admit()
         if self._task is not None:
             _done, pending = await asyncio.wait({self._task}, timeout=timeout_s)
             if pending:
@@ -177,10 +255,11 @@ class MicroBatcher(Generic[T]):
     async def _run(self) -> None:
         while True:
             await self._arrived.wait()
-            if not self._closing and not self._full_batch.is_set():
-                # The oldest waits no longer than the interval.
+            # What came while a batch was written may have waited long enough already.
+            patience_s = self._flush_interval_s - self._oldest_s()
+            if not self._closing and not self._full_batch.is_set() and patience_s > 0:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._full_batch.wait(), self._flush_interval_s)
+                    await asyncio.wait_for(self._full_batch.wait(), patience_s)
             # Items stay at the head of the buffer until they are stored: a cancelled drain can count them.
             batch = self._next_batch()
             if batch:
@@ -194,7 +273,7 @@ class MicroBatcher(Generic[T]):
     def _next_batch(self) -> list[T]:
         batch: list[T] = []
         weight = 0
-        for item, size_bytes in islice(self._items, self._batch_size):
+        for item, size_bytes, _at in islice(self._items, self._batch_size):
             weight += size_bytes
             if batch and weight > self._batch_bytes:
                 break
@@ -205,7 +284,7 @@ class MicroBatcher(Generic[T]):
         for _ in range(count):
             self._waiting_bytes -= self._items.popleft()[1]
         self._done_count += count
-        self._room.set()
+        self._admit()
         while self._barriers and self._barriers[0][0] <= self._done_count:
             _count, stored = self._barriers.popleft()
             if not stored.done():
@@ -219,6 +298,7 @@ class MicroBatcher(Generic[T]):
         self.stats.batches += 1
         self.stats.last_flush_at = time.time()
         self.stats.last_flush_s = time.monotonic() - started
+        self.stats.last_lag_s = self._oldest_s()
 
     def _store_or_split(self, batch: Sequence[T]) -> None:
         try:

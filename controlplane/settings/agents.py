@@ -13,9 +13,20 @@ AGENT_FRAME_MAX_BYTES = env.integer(
 )
 AGENT_HELLO_TIMEOUT_S = env.integer("AGENT_HELLO_TIMEOUT_S", 60, minimum=1)
 AGENT_HEARTBEAT_INTERVAL_S = env.integer("AGENT_HEARTBEAT_INTERVAL_S", 30, minimum=1)
+# Each agent is told this interval, or up to so much more or less of it, so that a fleet does not beat in step.
+AGENT_HEARTBEAT_JITTER = 0.1
 # A handler that blocks the agent's loop stops its pongs too: the timeout must outlive it.
 AGENT_PING_INTERVAL_S = env.integer("AGENT_PING_INTERVAL_S", 30, minimum=1)
 AGENT_PING_TIMEOUT_S = env.integer("AGENT_PING_TIMEOUT_S", 120, minimum=1)
+# Admission to one process: connections in all, and new ones: so many at once, then so many a second. The defaults let
+# 2,000 agents that come back together all in within five seconds.
+AGENT_CONNECTIONS_MAX = env.integer("AGENT_CONNECTIONS_MAX", 10_000, minimum=1)
+AGENT_CONNECTS_PER_S = env.integer("AGENT_CONNECTS_PER_S", 300, minimum=1)
+AGENT_CONNECT_BURST = env.integer("AGENT_CONNECT_BURST", 1000, minimum=1)
+# What one agent may send: so many frames at once, then so many a second; a frame counts one more per 16 KiB. Beyond it
+# the socket is read no faster, and nothing is lost. Answers to commands do not count.
+AGENT_FRAMES_PER_S = env.integer("AGENT_FRAMES_PER_S", 100, minimum=1)
+AGENT_FRAME_BURST = env.integer("AGENT_FRAME_BURST", 400, minimum=1)
 # Two live processes under one identity may take the session from each other this often at most.
 TAKEOVER_INTERVAL_S = env.integer("TAKEOVER_INTERVAL_S", 60, minimum=1)
 

@@ -1,23 +1,25 @@
-"""The agent's socket: authenticate, parse, hand over to a service or to the batcher, answer.
+"""The agent's socket: authenticate, parse, hand over to a service or to a batcher, answer.
 
 It holds connection state only. Source of every rule: contract 1; close codes are named below.
 """
 
 import asyncio
 import logging
+import random
+import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
-from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.db import DatabaseError
 from django.utils import timezone
 
-from agents.gateways.hub import Hub, running_hub
+from agents.gateways.admission import TurnedAway
+from agents.gateways.answers import PendingAnswer
+from agents.gateways.hub import READ_AHEAD_BYTES_MAX, Hub, running_hub
 from agents.gateways.onestep import protocol, wire
 from agents.gateways.onestep.building import build_command, build_error, build_hello_ack
 from agents.gateways.onestep.protocol import SessionContext
@@ -26,13 +28,14 @@ from agents.models import Instance
 from agents.models.instance import Dialect
 from agents.services.actors import SYSTEM
 from agents.services.commands import parse_public_id, push_sync
-from agents.services.delivery import ClaimedCommand, claim_for_new_session, claim_pending, record_ack, record_result
+from agents.services.delivery import Ack, Answer, ClaimedCommand, Result
 from agents.services.errors import CommandUnknown, DuplicateResult, InstanceConflict, ReplicaStopped, SessionEnded
-from agents.services.reports import Heartbeat, Hello, Rejection, Topology, Touch
-from agents.services.sessions import OpenedSession, open_session
-from agents.services.tokens import Credential, check_agent_token
+from agents.services.reports import Heartbeat, Hello, Rejection, Report, Topology, Touch
+from agents.services.sessions import OpenedSession, Opening
+from agents.services.tokens import Credential
+from controlplane.common.batching import MicroBatcher
 from controlplane.common.sockets import deny
-from tasks_app.selectors.topology import has_topology
+from controlplane.common.throttling import TokenBucket
 
 logger = logging.getLogger(__name__)
 
@@ -51,11 +54,25 @@ _CUT_CODES = {
 }
 _GOODBYE_TIMEOUT_S = 5
 HELLOS_PER_MINUTE = 10
+# A frame counts one more for each so many bytes.
+BYTES_PER_TOKEN = 16 * 1024
+RATE_NOTICE_EVERY_S = 30
+# An answered command comes back as an acknowledgement and a result.
+_ANSWERS_PER_COMMAND = 2
+_ANSWER_TYPES = ("command_ack", "command_result")
+# Frames that wait for a peer that does not read; beyond it nothing more is claimed for it.
+_OUTBOX_MAX = 100
+# Frames of one agent that are read while an earlier one waits for room: a minute of an ordinary agent.
+READ_AHEAD_MAX = 32
+# What one agent may hold of the buffer: one part in so many.
+_BUFFER_SHARE = 10
+_AWAY_RETRY_S = 5
 # A close frame carries 125 bytes, two of them the code.
 _REASON_MAX_BYTES = 123
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Item = TypeVar("Item")
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -70,72 +87,137 @@ def shown_token(scope: MutableMapping[str, Any]) -> str:
     return next((name for name in offered if name.startswith("bearer.")), "").removeprefix("bearer.")
 
 
-class OneStepConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ships no types
-    """One `onestep-agent.v1` connection."""
+async def agent_socket(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    """The ASGI application of `onestep-agent.v1`: admission, then one consumer for as long as the connection lasts."""
+    await receive()
+    try:
+        hub = await running_hub()
+    except DatabaseError:
+        logger.exception("onestep.connect_failed")
+        await _turn_away(scope, send, "The database is away.", _AWAY_RETRY_S)
+        return
+    if hub.is_database_away:
+        await _turn_away(scope, send, "The database is away.", random.randint(_AWAY_RETRY_S, 2 * _AWAY_RETRY_S))  # noqa: S311 -- no secret
+        return
+    entry = hub.admission.enter(asyncio.get_running_loop().time())
+    if isinstance(entry, TurnedAway):
+        await _turn_away(scope, send, entry.detail, entry.retry_after_s)
+        return
+    try:
+        if entry.wait_s:
+            await asyncio.sleep(entry.wait_s)
+        await OneStepConsumer(hub, scope, receive, send).run()
+    finally:
+        hub.admission.leave()
 
-    hub: Hub
+
+async def _turn_away(scope: MutableMapping[str, Any], send: Send, detail: str, retry_after_s: int) -> None:
+    headers = ((b"retry-after", str(retry_after_s).encode()),)
+    await deny(scope, send, status=503, detail=detail, headers=headers)
+
+
+class OneStepConsumer:
+    """One `onestep-agent.v1` connection.
+
+    A plain ASGI application: Channels' consumer would listen on a channel of the layer for every socket, at a Redis
+    subscription and two tasks each, and would hop to a thread before each message to look after database connections.
+    Hints come through the hub, and database calls look after their own connections.
+    """
+
+    __slots__ = (
+        "_ahead",
+        "_answers_due",
+        "_bucket",
+        "_context",
+        "_goodbye",
+        "_held",
+        "_held_until",
+        "_hello_deadline",
+        "_hellos",
+        "_is_open",
+        "_needs_sync",
+        "_noticed_at",
+        "_outbox",
+        "_receive",
+        "_receiving",
+        "_scope",
+        "_send",
+        "_sending",
+        "credential",
+        "hub",
+        "instance_id",
+        "opened_at",
+        "session_id",
+    )
+
     credential: Credential
     session_id: UUID
     instance_id: UUID
     opened_at: datetime
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, hub: Hub, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        self.hub = hub
+        self._scope, self._receive, self._send = scope, receive, send
         self._context: SessionContext | None = None
         self._is_open = False
         self._hello_deadline: asyncio.TimerHandle | None = None
-        self._dispatching: asyncio.Task[None] | None = None
-        self._wanted = False
+        self._hellos: TokenBucket | None = None
         self._needs_sync = False
-        self._hellos: deque[float] = deque(maxlen=HELLOS_PER_MINUTE)
         self._goodbye: asyncio.Task[None] | None = None
+        # Frames that were read before their turn, and the read that is under way.
+        self._ahead: deque[dict[str, Any]] | None = None
+        self._receiving: asyncio.Task[dict[str, Any]] | None = None
+        # What it sends too fast, and how many of its answers are asked for.
+        self._bucket: TokenBucket | None = None
+        self._noticed_at = -float(RATE_NOTICE_EVERY_S)
+        self._answers_due = 0
+        # Records in the buffer since it last held none of them, and the buffer's count after the last.
+        self._held = self._held_until = 0
+        # Frames that the hub wants sent.
+        self._outbox: deque[str] | None = None
+        self._sending: asyncio.Task[None] | None = None
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Handle one message after the other.
-
-        Channels would also listen on a channel of the layer for every socket, at a Redis subscription and two tasks
-        each, and would hop to a thread before each message to look after database connections. Hints come through
-        the hub, and database calls look after their own connections.
-        """
-        self.scope, self.base_send, self.channel_layer = scope, send, None
+    async def run(self) -> None:
+        """Let the agent in and handle one message after the other until the connection ends."""
         try:
+            if not await self._come_in():
+                return
             while True:
-                message = await receive()
-                if message["type"] == "websocket.receive":
-                    await self._take(message)
-                elif message["type"] == "websocket.connect":
-                    await self._connect()
-                else:
+                message = await self._next_message()
+                if message["type"] != "websocket.receive":
                     self._disconnected(message.get("code") or 1005)
                     return
+                await self._take(message)
+        except OSError:
+            # The peer went during the handshake.
+            pass
         finally:
             # Also where the server cancels the task, which then never sees a disconnect.
             self._disconnected(CLOSE_INTERNAL_ERROR)
 
     # --- connection
 
-    async def _connect(self) -> None:
+    async def _come_in(self) -> bool:
         try:
-            self.hub = await running_hub()
-            credential = await self.hub.call(check_agent_token, shown_token(self.scope), dialect=Dialect.ONESTEP)
+            credential = await self.hub.credential(shown_token(self._scope), dialect=Dialect.ONESTEP)
         except DatabaseError:
             logger.exception("onestep.connect_failed")
-            headers = ((b"retry-after", b"5"),)
-            await deny(self.scope, self.base_send, status=503, detail="The database is away.", headers=headers)
-            return
+            await _turn_away(self._scope, self._send, "The database is away.", _AWAY_RETRY_S)
+            return False
         if credential is None:
             detail = "The agent token is missing, unknown, revoked, expired or not for this dialect."
             await self._note_refusal(detail)
-            await deny(self.scope, self.base_send, status=401, detail=detail)
-            return
+            await deny(self._scope, self._send, status=401, detail=detail)
+            return False
         self.credential = credential
-        subprotocol = wire.SUBPROTOCOL if wire.SUBPROTOCOL in self.scope.get("subprotocols", ()) else None
-        await self.accept(subprotocol)
+        subprotocol = wire.SUBPROTOCOL if wire.SUBPROTOCOL in self._scope.get("subprotocols", ()) else None
+        await self._send({"type": "websocket.accept", "subprotocol": subprotocol})
         self._is_open = True
         loop = asyncio.get_running_loop()
         self._hello_deadline = loop.call_later(
             settings.AGENT_HELLO_TIMEOUT_S, lambda: loop.create_task(self._hello_overdue())
         )
+        return True
 
     async def _note_refusal(self, reason: str, token_id: int | None = None) -> None:
         try:
@@ -149,7 +231,7 @@ class OneStepConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
             logger.exception("onestep.refusal_unrecorded")
 
     def _peer_address(self) -> str:
-        return str((self.scope.get("client") or ("",))[0])
+        return str((self._scope.get("client") or ("",))[0])
 
     async def _hello_overdue(self) -> None:
         message = f"No hello within {settings.AGENT_HELLO_TIMEOUT_S} s."
@@ -159,6 +241,10 @@ class OneStepConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         self._is_open = False
         if self._hello_deadline is not None:
             self._hello_deadline.cancel()
+        if self._receiving is not None:
+            self._receiving.cancel()
+        while self._ahead:
+            self._pop_ahead()
         if self._context is not None:
             self._context = None
             self.hub.detach(self, reason=f"closed_{code}")
@@ -168,16 +254,91 @@ class OneStepConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
             return
         self._is_open = False
         short = reason.encode()[:_REASON_MAX_BYTES].decode("utf-8", "ignore")
-        await self.close(code, short)
+        await self._send({"type": "websocket.close", "code": code, "reason": short})
 
     async def _send_frame(self, frame: str) -> None:
         if self._is_open:
-            await self.send(text_data=frame)
+            await self._send({"type": "websocket.send", "text": frame})
 
     async def _refuse(self, error: ProtocolError) -> None:
         await self._send_frame(build_error(error.code, str(error), closes=error.closes))
         if error.closes:
             await self._close(CLOSE_POLICY_VIOLATION, str(error))
+
+    # --- reading, and not reading
+
+    async def _next_message(self) -> dict[str, Any]:
+        if self._ahead:
+            return self._pop_ahead()
+        if self._receiving is not None:
+            receiving, self._receiving = self._receiving, None
+            return await receiving
+        return await self._receive()
+
+    def _pop_ahead(self) -> dict[str, Any]:
+        if self._ahead is None:
+            raise IndexError("Nothing was read ahead.")
+        message = self._ahead.popleft()
+        self.hub.read_ahead_bytes -= _weight(message)
+        return message
+
+    def _may_read_ahead(self) -> bool:
+        if not self._ahead:
+            return self.hub.read_ahead_bytes < READ_AHEAD_BYTES_MAX
+        return (
+            len(self._ahead) < READ_AHEAD_MAX
+            and self._ahead[-1]["type"] == "websocket.receive"
+            and self.hub.read_ahead_bytes < READ_AHEAD_BYTES_MAX
+        )
+
+    async def _while_reading(self, work: Awaitable[T]) -> T:
+        """Wait for `work`, and within bounds read on meanwhile.
+
+        The agent's pings are among what is read: one that hears nothing of them for 20 to 40 s hangs up, and comes
+        back with all that it could not send.
+        """
+        waiting = asyncio.ensure_future(work)
+        try:
+            while not waiting.done():
+                if not self._may_read_ahead():
+                    await asyncio.wait({waiting})
+                    break
+                if self._receiving is None:
+                    self._receiving = asyncio.ensure_future(self._receive())
+                await asyncio.wait({waiting, self._receiving}, return_when=asyncio.FIRST_COMPLETED)
+                if self._receiving.done():
+                    message, self._receiving = self._receiving.result(), None
+                    if self._ahead is None:
+                        self._ahead = deque()
+                    self._ahead.append(message)
+                    self.hub.read_ahead_bytes += _weight(message)
+            return await waiting
+        finally:
+            waiting.cancel()
+
+    async def _pace(self, size: int, *, is_answer: bool) -> None:
+        """Take a frame of `size` characters into account: an agent that sends too much is read no faster.
+
+        An answer that was asked for is free, so that a flood of telemetry never costs an agent its commands.
+        """
+        if is_answer and self._answers_due > 0:
+            self._answers_due -= 1
+            return
+        now = asyncio.get_running_loop().time()
+        if self._bucket is None:
+            self._bucket = TokenBucket(per_s=settings.AGENT_FRAMES_PER_S, burst=settings.AGENT_FRAME_BURST, now=now)
+        wait_s = self._bucket.take(now, cost=1 + size / BYTES_PER_TOKEN)
+        if not wait_s:
+            return
+        if now - self._noticed_at >= RATE_NOTICE_EVERY_S:
+            self._noticed_at = now
+            logger.warning("onestep.rate_limited instance=%s", self._context and self._context.instance_id)
+            message = (
+                f"More than {settings.AGENT_FRAMES_PER_S} frames a second (a frame counts one more per "
+                f"{BYTES_PER_TOKEN:,} bytes); frames are read no faster than that, and none is dropped."
+            )
+            await self._refuse(ProtocolError("rate_limited", message, closes=False))
+        await asyncio.sleep(wait_s)
 
     # --- frames of the agent
 
@@ -195,20 +356,24 @@ class OneStepConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
             await self._close(CLOSE_TOO_BIG, f"A frame may have {settings.AGENT_FRAME_MAX_BYTES} bytes at most.")
             return
         try:
-            await self._handle(await _parsed(len(text), parse_envelope, text))
+            await self._handle(await self._envelope(text))
         except ProtocolError as error:
             await self._refuse(error)
-        except SessionEnded as ended:
-            self.cut(ended.reason)
         except OSError:
             # The peer went while it was being answered; the server tells so next.
             self._is_open = False
-        except DatabaseError:
-            logger.exception("onestep.database_away instance=%s", self._context and self._context.instance_id)
-            await self._close(CLOSE_TRY_LATER, "the portal's database is away; connect again")
         except Exception:
             logger.exception("onestep.frame_failed instance=%s", self._context and self._context.instance_id)
             await self._refuse(ProtocolError("internal_error", "The portal failed on this frame.", closes=False))
+
+    async def _envelope(self, text: str) -> wire.Envelope:
+        is_answer = False
+        try:
+            envelope = await _parsed(len(text), parse_envelope, text)
+            is_answer = envelope.type in _ANSWER_TYPES
+        finally:
+            await self._pace(len(text), is_answer=is_answer)
+        return envelope
 
     async def _handle(self, envelope: wire.Envelope) -> None:
         if envelope.type == "hello":
@@ -233,6 +398,9 @@ class OneStepConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
             await self._note_refusal(message, self.credential.token_id)
             raise ProtocolError("unauthorized", message, closes=True)
         self._count_hello()
+        # It was said; how long the portal takes to answer is not the agent's fault.
+        if self._hello_deadline is not None:
+            self._hello_deadline.cancel()
         first, self._context = self._context, None
         if first is not None:
             # A second hello on one socket: its first session will be superseded like any other, the socket stays.
@@ -249,83 +417,82 @@ class OneStepConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
             if self._context is None:
                 # The agent left before it was greeted; nothing else knows of this session.
                 self.hub.end(opened.session_id, reason="closed_early")
-        if self._context is not None:
-            await self._catch_up(hello, opened)
 
     def _count_hello(self) -> None:
         """Each hello makes a session; a socket that says it again and again is not an agent."""
         now = asyncio.get_running_loop().time()
-        if len(self._hellos) == HELLOS_PER_MINUTE and now - self._hellos[0] < 60:
+        if self._hellos is None:
+            self._hellos = TokenBucket(per_s=HELLOS_PER_MINUTE / 60, burst=HELLOS_PER_MINUTE, now=now)
+        if self._hellos.take(now):
             message = f"More than {HELLOS_PER_MINUTE} hellos on one connection within a minute."
             raise ProtocolError("rate_limited", message, closes=True)
-        self._hellos.append(now)
+
+    async def _open_session(self, hello: Hello) -> OpenedSession:
+        try:
+            return await self.hub.open_session(Opening(hello, self.credential, self._peer_address()))
+        except (InstanceConflict, ReplicaStopped) as error:
+            raise ProtocolError(error.code, str(error), closes=True) from error
 
     async def _greet(self, hello: Hello, opened: OpenedSession) -> None:
-        if self._hello_deadline is not None:
-            self._hello_deadline.cancel()
         await self._send_frame(
-            build_hello_ack(
-                opened.public_id,
-                hello.accepted_capabilities,
-                heartbeat_interval_s=settings.AGENT_HEARTBEAT_INTERVAL_S,
-            )
+            build_hello_ack(opened.public_id, hello.accepted_capabilities, heartbeat_interval_s=_heartbeat_interval_s())
         )
         if not self._is_open:
             return
-        # Only now may the hub wake this socket: whatever came before the answer would make the agent hang up.
+        # Only now may the hub find this socket: whatever came before the answer would make the agent hang up.
         self.session_id, self.instance_id, self.opened_at = opened.session_id, opened.instance_id, opened.opened_at
         self._context = SessionContext(
             session_id=opened.session_id,
             instance_id=opened.instance_id,
             service_id=opened.service_id,
-            service_name=hello.service.name,
-            environment=hello.service.environment,
+            # Many sockets are of one service.
+            service_name=sys.intern(hello.service.name),
+            environment=sys.intern(hello.service.environment),
         )
+        self._needs_sync = "command.sync_now" in hello.accepted_capabilities and not opened.has_synced
         self.hub.attach(self)
-
-    async def _catch_up(self, hello: Hello, opened: OpenedSession) -> None:
-        await self._send_commands(await self.hub.call(claim_for_new_session, opened.session_id))
-        self._needs_sync = "command.sync_now" in hello.accepted_capabilities and not await self.hub.call(
-            has_topology, opened.instance_id
-        )
-
-    async def _open_session(self, hello: Hello) -> OpenedSession:
-        await self.hub.end_detached()
-        try:
-            return await self.hub.call(
-                open_session,
-                hello,
-                replica_id=self.hub.replica_id,
-                credential=self.credential,
-                peer_address=self._peer_address(),
-            )
-        except (InstanceConflict, ReplicaStopped) as error:
-            raise ProtocolError(error.code, str(error), closes=True) from error
 
     async def _telemetry(self, payload: Any, context: SessionContext) -> None:
         now = timezone.now()
         parsed = await _parsed(len(payload), protocol.parse_telemetry, payload, context, now)
-        size_bytes = len(payload) // max(1, len(parsed.reports))
-        for report in parsed.reports:
-            await self.hub.batcher.put(report, size_bytes=size_bytes)
-        await self.hub.batcher.put(Touch(session_id=context.session_id, received_at=now))
+        touch = Touch(session_id=context.session_id, received_at=now)
+        await self._report([*parsed.reports, touch], size_bytes=len(payload))
         if parsed.rejected_count:
             await self._tell_rejected(parsed, context)
         if self._needs_sync and parsed.reports:
             await self._want_sync(parsed.reports[0], context)
 
+    async def _report(self, reports: Sequence[Report], *, size_bytes: int) -> None:
+        """Put records into the buffer; waits where it is full or this agent holds its share of it."""
+        batcher = self.hub.batcher
+        if batcher.is_stored(self._held_until):
+            self._held = 0
+        if self._held and self._held + len(reports) > settings.INGEST_QUEUE_SIZE // _BUFFER_SHARE:
+            await self._while_reading(batcher.flush())
+            self._held = 0
+        each = size_bytes // len(reports)
+        for report in reports:
+            await self._put(batcher, report, each)
+        self._held += len(reports)
+        self._held_until = batcher.put_count
+
+    async def _put(self, batcher: MicroBatcher[Item], item: Item, size_bytes: int) -> None:
+        if batcher.is_full:
+            await self._while_reading(batcher.put(item, size_bytes=size_bytes))
+        else:
+            await batcher.put(item, size_bytes=size_bytes)
+
     async def _tell_rejected(self, parsed: protocol.ParsedTelemetry, context: SessionContext) -> None:
-        await self.hub.batcher.put(
-            Rejection(
-                session_id=context.session_id,
-                instance_id=context.instance_id,
-                service_id=context.service_id,
-                received_at=timezone.now(),
-                channel=parsed.channel,
-                count=parsed.rejected_count,
-                reasons=tuple(parsed.reasons),
-            )
+        rejection = Rejection(
+            session_id=context.session_id,
+            instance_id=context.instance_id,
+            service_id=context.service_id,
+            received_at=timezone.now(),
+            channel=parsed.channel,
+            count=parsed.rejected_count,
+            reasons=tuple(parsed.reasons),
         )
+        await self._report([rejection], size_bytes=0)
         message = f"{parsed.rejected_count} records left out: {'; '.join(parsed.reasons)}"
         raise ProtocolError("invalid_message", message, closes=False)
 
@@ -335,47 +502,88 @@ class OneStepConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
             self._needs_sync = False
         elif isinstance(report, Heartbeat):
             self._needs_sync = False
-            await self.hub.call(_push_sync, context.instance_id)
+            try:
+                await self.hub.call(_push_sync, context.instance_id)
+            except DatabaseError as error:
+                # The next heartbeat asks again.
+                logger.warning("onestep.sync_unasked instance=%s error=%s", context.instance_id, error)
+                self._needs_sync = True
 
     async def _command_ack(self, payload: Any, context: SessionContext) -> None:
         ack = await _parsed(len(payload), protocol.parse_ack, payload)
-        with _refusals():
-            await self.hub.call(
-                record_ack,
-                context.session_id,
-                parse_public_id(ack.command_id),
-                accepted=ack.status == "accepted",
-                received_at=ack.received_at,
-                error_code=ack.error_code or "",
-                error_message=ack.error_message or "",
-            )
-        await self.hub.batcher.put(Touch(session_id=context.session_id, received_at=timezone.now()))
+        body = Ack(
+            accepted=ack.status == "accepted",
+            received_at=ack.received_at,
+            error_code=ack.error_code or "",
+            error_message=ack.error_message or "",
+        )
+        await self._answer(ack.command_id, body, context, size_bytes=len(payload))
 
     async def _command_result(self, payload: Any, context: SessionContext) -> None:
         result = await _parsed(len(payload), protocol.parse_result, payload)
-        # What the agent reported before its result is stored before it: "synced" means that the topology is here.
-        await self.hub.batcher.flush()
-        with _refusals():
-            await self.hub.call(
-                record_result,
-                context.session_id,
-                parse_public_id(result.command_id),
-                status=result.status,
-                finished_at=result.finished_at,
-                result=result.result,
-                duration_ms=result.duration_ms,
-                error_code=result.error_code or "",
-                error_message=result.error_message or "",
-            )
-        await self.hub.batcher.put(Touch(session_id=context.session_id, received_at=timezone.now()))
+        body = Result(
+            status=result.status,
+            finished_at=result.finished_at,
+            result=result.result,
+            duration_ms=result.duration_ms,
+            error_code=result.error_code or "",
+            error_message=result.error_message or "",
+        )
+        if not self.hub.batcher.is_stored(self._held_until):
+            # What the agent reported before its result is stored before it: "synced" means that the topology is here.
+            await self._while_reading(self.hub.batcher.flush())
+        await self._answer(result.command_id, body, context, size_bytes=len(payload))
+
+    async def _answer(self, command_id: str, body: Ack | Result, context: SessionContext, *, size_bytes: int) -> None:
+        now = timezone.now()
+        try:
+            answer = Answer(context.session_id, parse_public_id(command_id), now, body)
+        except CommandUnknown as error:
+            raise ProtocolError(error.code, str(error), closes=False) from error
+        pending = PendingAnswer(answer, lambda error: self._answer_refused(context, error))
+        await self._put(self.hub.answers, pending, size_bytes)
+        await self._report([Touch(session_id=context.session_id, received_at=now)], size_bytes=0)
+
+    def _answer_refused(self, context: SessionContext, error: Exception) -> None:
+        if self._context is not context:
+            return
+        if isinstance(error, SessionEnded):
+            self.cut(error.reason)
+        elif isinstance(error, CommandUnknown | DuplicateResult):
+            self._post([build_error(error.code, str(error), closes=False)])
+        else:
+            self._post([build_error("internal_error", "The portal failed on this frame.", closes=False)])
 
     # --- what the hub asks
 
-    def wake(self) -> None:
-        """Send what waits in the database; calls while one runs make it run once more."""
-        self._wanted = True
-        if self._dispatching is None or self._dispatching.done():
-            self._dispatching = asyncio.get_running_loop().create_task(self._dispatch_waiting())
+    @property
+    def is_congested(self) -> bool:
+        return self._outbox is not None and len(self._outbox) >= _OUTBOX_MAX
+
+    def deliver(self, commands: Sequence[ClaimedCommand]) -> None:
+        self._answers_due += _ANSWERS_PER_COMMAND * len(commands)
+        self._post([build_command(command) for command in commands])
+
+    def _post(self, frames: Iterable[str]) -> None:
+        """Send beside whatever this socket does: neither a slow frame of its agent nor a slow reader holds it up."""
+        if self._outbox is None:
+            self._outbox = deque()
+        self._outbox.extend(frames)
+        if self._sending is None:
+            self._sending = asyncio.get_running_loop().create_task(self._send_outbox())
+
+    async def _send_outbox(self) -> None:
+        outbox, was_congested = self._outbox, self.is_congested
+        try:
+            while outbox and self._context is not None:
+                await self._send_frame(outbox.popleft())
+        except OSError:
+            # The peer is gone; the server tells so next.
+            self._is_open = False
+        finally:
+            self._outbox = self._sending = None
+        if was_congested and self._context is not None:
+            self.hub.dispatcher.wake([self._context.session_id])
 
     def cut(self, reason: str) -> None:
         """Detach at once; the goodbye is said beside, since a peer that never reads would hold up everybody."""
@@ -398,23 +606,15 @@ class OneStepConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         finally:
             self._is_open = False
 
-    async def _dispatch_waiting(self) -> None:
-        while self._wanted and self._context is not None:
-            self._wanted = False
-            session_id = self._context.session_id
-            try:
-                while claimed := await self.hub.call(claim_pending, session_id):
-                    await self._send_commands(claimed)
-            except SessionEnded as ended:
-                if self._context is not None and self._context.session_id == session_id:
-                    self.cut(ended.reason)
-            except DatabaseError as error:
-                # The pulse asks again as soon as the database answers.
-                logger.warning("onestep.dispatch_failed session=%s error=%s", session_id, error)
 
-    async def _send_commands(self, commands: list[ClaimedCommand]) -> None:
-        for command in commands:
-            await self._send_frame(build_command(command))
+def _weight(message: MutableMapping[str, Any]) -> int:
+    return len(message.get("text") or message.get("bytes") or "")
+
+
+def _heartbeat_interval_s() -> int:
+    """What this agent is told, in whole seconds: a fleet that came at once shall not beat in step for ever."""
+    spread = int(settings.AGENT_HEARTBEAT_INTERVAL_S * settings.AGENT_HEARTBEAT_JITTER)
+    return settings.AGENT_HEARTBEAT_INTERVAL_S + random.randint(-spread, spread)  # noqa: S311 -- no secret
 
 
 async def _parsed(size: int, parse: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -422,15 +622,6 @@ async def _parsed(size: int, parse: Callable[P, T], *args: P.args, **kwargs: P.k
     if size < LARGE_FRAME_CHARS:
         return parse(*args, **kwargs)
     return await asyncio.to_thread(parse, *args, **kwargs)
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """Turns what the command services refuse into error frames that leave the session open."""
-    try:
-        yield
-    except (CommandUnknown, DuplicateResult) as error:
-        raise ProtocolError(error.code, str(error), closes=False) from error
 
 
 def _push_sync(instance_id: UUID) -> None:

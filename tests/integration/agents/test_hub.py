@@ -151,6 +151,7 @@ class Held:
     def __init__(self, instance_id, opened_at):
         self.session_id, self.instance_id, self.opened_at = frames.uuid.uuid4(), instance_id, opened_at
         self.cuts = []
+        self.is_congested = True
 
     def cut(self, reason):
         self.cuts.append(reason)

@@ -172,7 +172,7 @@ async def test_hello_makes_service_instance_and_session(connect):
 
     answer = await socket.hello(agent, service=agent.service(description=" Billing "))
 
-    assert answer["heartbeat_interval_s"] == 30
+    assert 27 <= answer["heartbeat_interval_s"] <= 33
     assert answer["accepted_capabilities"] == [*frames.CAPABILITIES, "telemetry.custom_metrics"]
     instance = await Instance.objects.select_related("service").aget(pk=agent.instance_id)
     assert (instance.service.name, instance.service.environment, instance.service.description) == (
