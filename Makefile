@@ -3,12 +3,13 @@ SHELL := /bin/sh
 PYTHON := .venv/bin/python
 ARGS ?=
 
-.PHONY: help up test check fix demo agents runtime tools
+.PHONY: help up test check fix demo bench agents runtime tools
 
 help:
 	@echo "make up      install and start the whole portal on http://127.0.0.1:8000"
 	@echo "make demo    start three OneStep agents against the running portal"
 	@echo "make test    run every test on PostgreSQL and Redis, then on SQLite; ARGS='-k name' goes to pytest"
+	@echo "make bench   measure on PostgreSQL and Redis for 5 minutes and print each figure beside its target"
 	@echo "make check   lint, format, types, layers, migrations, deploy checks, API document, translations"
 	@echo "make fix     let ruff format and mend what it can"
 
@@ -28,6 +29,10 @@ fix: tools
 demo:
 	@scripts/venv .agents/current demo/requirements.txt
 	@exec .agents/current/bin/python -m demo $(ARGS)
+
+# Leave the machine alone meanwhile. `python -m bench --help` lists the single scenarios.
+bench: tools
+	@exec $(PYTHON) -m bench all $(ARGS)
 
 # What the portal runs on.
 runtime:
