@@ -137,7 +137,7 @@ class MicroBatcher(Generic[T]):
         """
         if not items:
             return
-        if self._producers or self.is_full:
+        if self.is_full:
             await self._wait_for_room()
         if self._closing:
             raise RuntimeError(f"The {self.name} batcher has stopped.")
@@ -168,7 +168,7 @@ class MicroBatcher(Generic[T]):
 
     def _admit(self) -> None:
         """Let in the producer that has waited longest, which lets in the next; all of them where the batcher stops."""
-        while self._producers and (self._closing or not self.is_full):
+        while self._producers and (self._closing or self._has_room()):
             self._producers.popleft().set_result(None)
             if not self._closing:
                 return
@@ -176,7 +176,10 @@ class MicroBatcher(Generic[T]):
     @property
     def is_full(self) -> bool:
         """Whether `put` would wait now."""
-        return len(self._items) >= self._queue_size or self._waiting_bytes >= self._queue_bytes
+        return bool(self._producers) or not self._has_room()
+
+    def _has_room(self) -> bool:
+        return len(self._items) < self._queue_size and self._waiting_bytes < self._queue_bytes
 
     async def flush(self) -> None:
         """Wait until all that was put before is stored or left out as bad."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from types import SimpleNamespace
 
 import pytest
 from django.db import DataError, IntegrityError, InterfaceError, InternalError, OperationalError, ProgrammingError
@@ -22,8 +23,10 @@ class Recorder:
         self.failures = []
         self.gate = threading.Event()
         self.gate.set()
+        self.is_entered = False
 
     def write(self, batch):
+        self.is_entered = True
         self.gate.wait(10)
         if self.failures:
             raise self.failures.pop()
@@ -114,6 +117,134 @@ async def test_a_full_buffer_makes_producers_wait_and_loses_nothing():
     await asyncio.wait_for(waiting, 5)
     await batcher.stop(5)
     assert recorder.written == [0, 1, 2, 3, 4, 5]
+
+
+async def test_many_items_are_taken_at_once_and_cut_into_batches():
+    recorder = Recorder()
+    batcher = make(recorder, queue_size=10, batch_size=10)
+
+    await batcher.put_many(range(25), size_bytes=250)
+    assert (len(batcher), batcher.waiting_bytes) == (25, 250)
+    await batcher.stop(5)
+
+    assert [len(batch) for batch in recorder.batches] == [10, 10, 5]
+    assert (recorder.written, batcher.waiting_bytes) == (list(range(25)), 0)
+
+
+async def test_nothing_to_put_waits_for_nothing():
+    recorder = Recorder()
+    recorder.gate.clear()
+    batcher = make(recorder, queue_size=1)
+    await batcher.put("a")
+
+    await asyncio.wait_for(batcher.put_many([]), 5)
+
+    recorder.gate.set()
+    await batcher.stop(5)
+    assert recorder.written == ["a"]
+
+
+async def test_producers_that_wait_are_let_in_as_they_came_and_before_others():
+    recorder = Recorder()
+    recorder.gate.clear()
+    batcher = make(recorder, queue_size=2, batch_size=2)
+    await batcher.put_many(["a", "b"])
+    producers = [asyncio.ensure_future(batcher.put(number)) for number in range(7)]
+    while batcher.snapshot()["producers_waiting"] < 7:
+        await asyncio.sleep(0)
+
+    recorder.gate.set()
+    while len(batcher) == 2:
+        await asyncio.sleep(0)
+    # There is room for a moment, and it belongs to those who wait.
+    await batcher.put("late")
+
+    await asyncio.gather(*producers)
+    await batcher.stop(5)
+    assert recorder.written == ["a", "b", *range(7), "late"]
+
+
+@pytest.mark.parametrize("is_let_in", [False, True], ids=["waiting", "let-in"])
+async def test_a_producer_that_is_cancelled_keeps_nobody_out(is_let_in):
+    recorder = Recorder()
+    recorder.gate.clear()
+    batcher = make(recorder, queue_size=1, batch_size=1)
+    await batcher.put("a")
+    cancelled, other = (asyncio.ensure_future(batcher.put(name)) for name in ("cancelled", "other"))
+    while batcher.snapshot()["producers_waiting"] < 2:
+        await asyncio.sleep(0)
+
+    if is_let_in:
+        recorder.gate.set()
+        while batcher.snapshot()["producers_waiting"] == 2:
+            await asyncio.sleep(0)
+    cancelled.cancel()
+    recorder.gate.set()
+
+    await asyncio.wait_for(other, 5)
+    assert (await asyncio.gather(cancelled, return_exceptions=True))[0].__class__ is asyncio.CancelledError
+    await batcher.stop(5)
+    assert recorder.written == ["a", "other"]
+
+
+async def test_producers_that_wait_learn_that_it_stopped():
+    recorder = Recorder()
+    recorder.gate.clear()
+    batcher = make(recorder, queue_size=1)
+    await batcher.put("a")
+    producers = [asyncio.ensure_future(batcher.put(number)) for number in range(3)]
+    while batcher.snapshot()["producers_waiting"] < 3:
+        await asyncio.sleep(0)
+
+    await batcher.stop(0.1)
+
+    recorder.gate.set()
+    outcomes = await asyncio.wait_for(asyncio.gather(*producers, return_exceptions=True), 5)
+    assert [type(outcome) for outcome in outcomes] == [RuntimeError] * 3
+
+
+async def test_what_came_while_a_batch_was_written_waits_no_longer_than_the_interval(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(batching, "time", SimpleNamespace(monotonic=lambda: now[0], time=lambda: 0.0))
+    recorder = Recorder()
+    recorder.gate.clear()
+    batcher = make(recorder, flush_interval_s=30)
+    await batcher.put("first")
+    flushed = asyncio.ensure_future(batcher.flush())
+    while not recorder.is_entered:
+        await asyncio.sleep(0)
+    await batcher.put("second")
+
+    now[0] = 31.0
+    recorder.gate.set()
+
+    await flushed
+    async with asyncio.timeout(10):
+        while len(batcher):
+            await asyncio.sleep(0.001)
+    assert recorder.batches == [["first"], ["second"]]
+    await batcher.stop(5)
+
+
+async def test_a_snapshot_tells_how_it_fares():
+    recorder = Recorder(poison={"bad"})
+    recorder.gate.clear()
+    batcher = make(recorder, queue_size=3)
+    await batcher.put_many(["a", "bad", "c"], size_bytes=30)
+    waiting = asyncio.ensure_future(batcher.put("d"))
+    while not batcher.snapshot()["producers_waiting"]:
+        await asyncio.sleep(0)
+
+    before = batcher.snapshot()
+    recorder.gate.set()
+    await waiting
+    await batcher.stop(5)
+    after = batcher.snapshot()
+
+    assert (before["waiting"], before["waiting_bytes"], before["written"], before["failing_since"]) == (3, 30, 0, None)
+    assert before["oldest_s"] > 0
+    assert (after["waiting"], after["written"], after["poisoned"], after["oldest_s"]) == (0, 3, 1, 0)
+    assert after["last_lag_s"] >= after["last_flush_s"] > 0
 
 
 async def test_stopping_in_vain_says_how_much_was_given_up():
