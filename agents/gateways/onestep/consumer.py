@@ -470,17 +470,15 @@ class OneStepConsumer:
         if self._held and self._held + len(reports) > settings.INGEST_QUEUE_SIZE // _BUFFER_SHARE:
             await self._while_reading(batcher.flush())
             self._held = 0
-        each = size_bytes // len(reports)
-        for report in reports:
-            await self._put(batcher, report, each)
+        await self._put(batcher, reports, size_bytes)
         self._held += len(reports)
         self._held_until = batcher.put_count
 
-    async def _put(self, batcher: MicroBatcher[Item], item: Item, size_bytes: int) -> None:
+    async def _put(self, batcher: MicroBatcher[Item], items: Sequence[Item], size_bytes: int) -> None:
         if batcher.is_full:
-            await self._while_reading(batcher.put(item, size_bytes=size_bytes))
+            await self._while_reading(batcher.put_many(items, size_bytes=size_bytes))
         else:
-            await batcher.put(item, size_bytes=size_bytes)
+            await batcher.put_many(items, size_bytes=size_bytes)
 
     async def _tell_rejected(self, parsed: protocol.ParsedTelemetry, context: SessionContext) -> None:
         rejection = Rejection(
@@ -541,7 +539,7 @@ class OneStepConsumer:
         except CommandUnknown as error:
             raise ProtocolError(error.code, str(error), closes=False) from error
         pending = PendingAnswer(answer, lambda error: self._answer_refused(context, error))
-        await self._put(self.hub.answers, pending, size_bytes)
+        await self._put(self.hub.answers, [pending], size_bytes)
         await self._report([Touch(session_id=context.session_id, received_at=now)], size_bytes=0)
 
     def _answer_refused(self, context: SessionContext, error: Exception) -> None:
