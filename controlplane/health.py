@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Generic, TypeVar
 
@@ -26,9 +26,11 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from agents.gateways.hub import hub_here
 from agents.models import BackgroundJob
 from agents.services.tokens import has_agent_tokens
 from controlplane.celery import app as celery_app
+from controlplane.common.batching import BatcherFigures
 from controlplane.runtime.supervisor import part_statuses
 
 logger = logging.getLogger(__name__)
@@ -38,6 +40,8 @@ ANSWER_WITHIN_S = 2.0
 ALIVE_WITHIN_S = 0.5
 # A look that hangs for longer sits on a connection that is dead; the next request starts a fresh one.
 _GIVE_UP_AFTER_S = 10.0
+# A deadlock or a restarted database is over by then; a full disk or a read-only database is not.
+WRITING_FAILS_AFTER_S = 5.0
 
 T = TypeVar("T")
 
@@ -104,7 +108,8 @@ async def healthz(_request: HttpRequest) -> JsonResponse:
 @require_safe
 @never_cache
 async def readyz(_request: HttpRequest) -> JsonResponse:
-    """200 when the database answers, its schema is at head, background jobs run and no part of this process is down.
+    """200 when the database answers, its schema is at head, background jobs run, no part of this process is down and
+    what agents report can be stored.
 
     Redis is reported and does not decide: without it everything still works, later. Where the worker cannot be
     reached because of it, the background jobs fall silent, and that does decide.
@@ -113,8 +118,14 @@ async def readyz(_request: HttpRequest) -> JsonResponse:
         _database_probe.answer(within_s=ANSWER_WITHIN_S, otherwise=_database_silent("No answer in time.")),
         _broker_probe.answer(within_s=ANSWER_WITHIN_S, otherwise=Check(ready=False, detail="No answer in time.")),
     )
-    parts = _parts()
-    deciding = [report.database, report.migrations, *report.background_tasks.values(), *parts.values()]
+    parts, queues = _parts(), _queues()
+    deciding = [
+        report.database,
+        report.migrations,
+        *report.background_tasks.values(),
+        *parts.values(),
+        *queues.values(),
+    ]
     ready = all(check.ready for check in deciding)
     checks: dict[str, Any] = {
         "database": report.database.as_json(),
@@ -124,6 +135,8 @@ async def readyz(_request: HttpRequest) -> JsonResponse:
     }
     if parts:
         checks["parts"] = {name: check.as_json() for name, check in parts.items()}
+    if queues:
+        checks["ingest"] = {name: check.as_json() for name, check in queues.items()}
     body = {
         "status": "ready" if ready else "not_ready",
         "environment": settings.APP_ENV,
@@ -251,6 +264,23 @@ def _parts() -> dict[str, Check]:
         )
         for status in part_statuses()
     }
+
+
+def _queues() -> dict[str, Check]:
+    """How this process fares with storing what agents report; empty where it holds no agents."""
+    hub = hub_here()
+    return {} if hub is None else {name: _queue(figures) for name, figures in hub.snapshot()["queues"].items()}
+
+
+def _queue(figures: BatcherFigures) -> Check:
+    meta: dict[str, Any] = {
+        name: figures[name] for name in ("waiting", "oldest_s", "last_lag_s", "poisoned", "retries")
+    }
+    failing_since = figures["failing_since"]
+    if failing_since is not None and time.time() - failing_since > WRITING_FAILS_AFTER_S:
+        meta["failing_since"] = datetime.fromtimestamp(failing_since, tz=UTC)
+        return Check(ready=False, detail="What agents report cannot be stored; it waits.", meta=meta)
+    return Check(ready=True, detail="It is stored as it comes.", meta=meta)
 
 
 _database_probe = _Probe(_look_at_database)

@@ -13,15 +13,16 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
 from agents.models import Replica, Session
 from agents.selectors.overview import process_state
+from agents.selectors.replicas import queue_figures
 from controlplane.console.admin import PageAdmin
-from controlplane.console.formatting import admin_url, age, badge, link
+from controlplane.console.formatting import NOTHING, admin_url, age, badge, link
 
 SESSIONS_SHOWN = 20
 
 
 @admin.register(Replica)
 class ReplicaAdmin(PageAdmin):
-    list_display = ("process", "kind_column", "state", "sessions_held", "last_seen", "started", "stopped")
+    list_display = ("process", "kind_column", "state", "sessions_held", "waiting", "last_seen", "started", "stopped")
     list_filter = (("kind", ChoicesDropdownFilter),)
     search_fields = ("host_id", "=pid")
     date_hierarchy = "started_at"
@@ -68,9 +69,16 @@ class ReplicaAdmin(PageAdmin):
     def stopped(self, row: Replica) -> SafeString | str:
         return age(row.stopped_at)
 
+    @admin.display(description=_("Waiting to be stored"))
+    def waiting(self, row: Replica) -> str:
+        queues = queue_figures(row)
+        return str(sum(queue.waiting for queue in queues)) if queues else NOTHING
+
     def page_context(self, request: HttpRequest, obj: Replica) -> dict[str, object]:
         return {
             "state": process_state(obj, now=timezone.now()),
+            "connections": obj.ingest.get("connections"),
+            "queues": queue_figures(obj),
             "sessions": Session.objects.filter(replica=obj)
             .select_related("instance__service")
             .defer("capabilities", "accepted_capabilities")

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypedDict, TypeVar
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -37,7 +37,7 @@ from agents.services.sessions import (
     reconcile_dead_replicas,
 )
 from agents.services.tokens import Credential, check_configured_token, check_stored_tokens
-from controlplane.common.batching import MicroBatcher
+from controlplane.common.batching import BatcherFigures, MicroBatcher
 from controlplane.common.database import OwnConnections
 from controlplane.common.gathering import Gatherer
 from controlplane.common.hints import Hint, replica_group
@@ -62,6 +62,13 @@ _HELLO_PAUSE_S = 0.02
 READ_AHEAD_BYTES_MAX = 32 * 1024 * 1024
 # The drain has taken its time when a process signs off; the reconciler of any other one does it as well.
 _SIGN_OFF_S = 0.5
+
+
+class HubFigures(TypedDict):
+    """The connections of a process, and how the queues between its sockets and the database fare, by name."""
+
+    connections: int
+    queues: dict[str, BatcherFigures]
 
 
 class Hub:
@@ -157,6 +164,13 @@ class Hub:
         """Whether what was asked of the database last got no answer; who would come in now is turned away."""
         writers_fail = any(batcher.stats.failing_since is not None for batcher in self._batchers)
         return writers_fail or self._pulse_fails or self._hellos.is_failing
+
+    def snapshot(self) -> HubFigures:
+        """How this process fares; published with the pulse."""
+        return {
+            "connections": self.admission.connections,
+            "queues": {batcher.name: batcher.snapshot() for batcher in self._batchers},
+        }
 
     async def credential(self, secret: str, *, dialect: str) -> Credential | None:
         """What the shown secret allows in this dialect, None where nothing. Raises DatabaseError."""
@@ -285,7 +299,8 @@ class Hub:
 
     async def _pulse(self) -> None:
         try:
-            found = await self.call(pulse, self.replica_id, since=timezone.now() - _CUT_WINDOW)
+            since = timezone.now() - _CUT_WINDOW
+            found = await self.call(pulse, self.replica_id, since=since, ingest=self.snapshot())
             if found.is_alive:
                 self._act_on(found)
             else:
@@ -362,6 +377,14 @@ async def running_hub() -> Hub:
         if _hubs.get(loop) is starting:
             del _hubs[loop]
         raise
+
+
+def hub_here() -> Hub | None:
+    """The hub of this event loop if it runs; starts none."""
+    starting = _hubs.get(asyncio.get_running_loop())
+    if starting is None or not starting.done() or starting.cancelled() or starting.exception() is not None:
+        return None
+    return starting.result()
 
 
 async def _start_hub() -> Hub:

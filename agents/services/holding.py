@@ -1,5 +1,6 @@
 """What a process that holds sessions asks the database every few seconds, in case a hint was lost."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -20,12 +21,12 @@ class Pulse:
     waiting: list[UUID]
 
 
-def pulse(replica_id: UUID, *, since: datetime) -> Pulse:
+def pulse(replica_id: UUID, *, since: datetime, ingest: Mapping[str, object] | None = None) -> Pulse:
     """Give the replica's pulse and learn what to do. Cost: one update and three indexed reads, whatever the fleet.
 
-    `since` bounds how far back sessions that ended elsewhere are reported.
+    `since` bounds how far back sessions that ended elsewhere are reported; `ingest` goes with the pulse.
     """
-    is_alive = touch_replica(replica_id)
+    is_alive = touch_replica(replica_id, ingest=ingest)
     waiting = Command.objects.filter(
         status=Command.Status.PENDING,
         deadline_at__gt=timezone.now(),

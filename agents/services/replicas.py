@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -51,15 +52,18 @@ def start_replica(kind: Replica.Kind) -> Replica:
     )
 
 
-def touch_replica(replica_id: UUID) -> bool:
+def touch_replica(replica_id: UUID, *, ingest: Mapping[str, object] | None = None) -> bool:
     """Give a pulse; False if the replica was declared dead meanwhile (its sessions are gone then).
 
-    A pulse after a gap starts the sight anew: what the process could not record in between, it did not see.
+    A pulse after a gap starts the sight anew: what the process could not record in between, it did not see. `ingest`
+    says how its writing fares, for other processes to show.
     """
     now = timezone.now()
     gap = now - timedelta(seconds=3 * settings.REPLICA_HEARTBEAT_S)
     sight = models.Case(models.When(last_seen_at__lt=gap, then=models.Value(now)), default=models.F("sight_since"))
-    return Replica.objects.filter(pk=replica_id, stopped_at=None).update(last_seen_at=now, sight_since=sight) == 1
+    figures = {} if ingest is None else {"ingest": ingest}
+    alive = Replica.objects.filter(pk=replica_id, stopped_at=None)
+    return alive.update(last_seen_at=now, sight_since=sight, **figures) == 1
 
 
 def stop_replica(replica_id: UUID) -> None:
