@@ -16,7 +16,7 @@ import msgspec
 from django.utils import timezone
 
 from agents.gateways.onestep import wire
-from agents.gateways.onestep.reading import ProtocolError, UncleanJSON, cleanly, decode, repair
+from agents.gateways.onestep.reading import ProtocolError, UncleanJSON, cleanly, decode, decode_whole, repair
 from agents.models.command import CommandKind
 from agents.models.event import TASK_EVENT_PREFIX
 from agents.models.instance import Dialect
@@ -52,6 +52,7 @@ META_MAX_BYTES = 64 * 1024
 META_START_CHARS = 4_000
 
 T = TypeVar("T")
+W = TypeVar("W")
 F = TypeVar("F", float, float | None)
 
 
@@ -123,8 +124,11 @@ def parse_telemetry(payload: msgspec.Raw, context: SessionContext, received_at: 
     """
 
     def parse(raw: msgspec.Raw) -> ParsedTelemetry:
+        whole = decode_whole(raw)
+        if whole is not None:
+            return _body(whole.body, context, received_at)
         telemetry = decode(raw, wire.Telemetry)
-        return _PARSERS[telemetry.channel](telemetry.body, context, received_at)
+        return _body(decode(telemetry.body, _BODIES[telemetry.channel]), context, received_at)
 
     return cleanly(parse, payload)
 
@@ -150,16 +154,20 @@ def parse_presence(body: bytes) -> reports.ServiceIdentity:
 # --- telemetry bodies
 
 
-def _parse_sync(body: msgspec.Raw, context: SessionContext, received_at: datetime) -> ParsedTelemetry:
-    sync = decode(body, wire.Sync)
-    _require_own(sync.service, context)
+def _body(body: Any, context: SessionContext, received_at: datetime) -> ParsedTelemetry:
+    """The records of a body, which are read or still text; see `wire`."""
+    _require_own(body.service, context)
+    return _PARSERS[type(body)](body, context, received_at)
+
+
+def _parse_sync(sync: wire.Sync, _context: SessionContext, received_at: datetime) -> ParsedTelemetry:
     parts = decode(sync.app, dict[str, msgspec.Raw])
     app = decode(sync.app, wire.App)
     if app.name != sync.service.name:
         message = f"app.name is {app.name!r}, but the service is {sync.service.name!r}."
         raise ProtocolError("invalid_message", message, closes=False)
     parsed = ParsedTelemetry("sync")
-    accepted = {task.name: (task, sent) for task, sent in _records(app.tasks, _task, parsed)}
+    accepted = {task.name: (task, sent) for task, sent in _records(app.tasks, msgspec.Raw, _task, parsed)}
     snapshot = {name: decode(raw, object) for name, raw in parts.items() if name != "tasks"}
     snapshot["tasks"] = [sent for _task, sent in accepted.values()]
     cleaned = clean_json(snapshot)
@@ -201,11 +209,13 @@ def _plain(part: wire.Connector | wire.RetryPolicy) -> dict[str, object]:
     return plain if isinstance(plain, dict) else {}
 
 
-def _parse_heartbeat(body: msgspec.Raw, context: SessionContext, received_at: datetime) -> ParsedTelemetry:
-    beat = decode(body, wire.Heartbeat)
-    _require_own(beat.service, context)
+def _parse_heartbeat(
+    beat: wire.Heartbeat[wire.TaskControl] | wire.Heartbeat[msgspec.Raw],
+    _context: SessionContext,
+    received_at: datetime,
+) -> ParsedTelemetry:
     parsed = ParsedTelemetry("heartbeat")
-    controls = _records(beat.health.task_controls, _control, parsed)
+    controls = _records(beat.health.task_controls, wire.TaskControl, msgspec.to_builtins, parsed)
     parsed.reports.append(
         reports.Heartbeat(
             service=_identity(beat.service),
@@ -222,14 +232,7 @@ def _parse_heartbeat(body: msgspec.Raw, context: SessionContext, received_at: da
     return parsed
 
 
-def _control(raw: msgspec.Raw) -> dict[str, object]:
-    control: dict[str, object] = msgspec.to_builtins(decode(raw, wire.TaskControl))
-    return control
-
-
-def _parse_metrics(body: msgspec.Raw, context: SessionContext, received_at: datetime) -> ParsedTelemetry:
-    metrics = decode(body, wire.Metrics)
-    _require_own(metrics.service, context)
+def _parse_metrics(metrics: wire.Metrics[Any], context: SessionContext, received_at: datetime) -> ParsedTelemetry:
     _require_some(metrics.tasks, "tasks")
     started_at, ended_at = _whole(_utc, metrics.window.started_at), _whole(_utc, metrics.window.ended_at)
     if ended_at < started_at:
@@ -239,13 +242,12 @@ def _parse_metrics(body: msgspec.Raw, context: SessionContext, received_at: date
     parsed = ParsedTelemetry("metrics")
     sample_count = 0
 
-    def window(raw: msgspec.Raw) -> reports.Window:
+    def window(task: wire.TaskMetrics[Any]) -> reports.Window:
         nonlocal sample_count
-        task = decode(raw, wire.TaskMetrics)
         sample_count += len(task.custom_metrics or ())
         if sample_count > SAMPLES_MAX:
             raise ValueError(f"more than {SAMPLES_MAX:,} custom metrics in one frame")
-        samples = _records(task.custom_metrics or (), _sample, parsed, most=SAMPLES_MAX)
+        samples = _records(task.custom_metrics or (), wire.CustomMetric, _sample, parsed, most=SAMPLES_MAX)
         return reports.Window(
             instance_id=context.instance_id,
             task_name=task.task_name,
@@ -267,12 +269,11 @@ def _parse_metrics(body: msgspec.Raw, context: SessionContext, received_at: date
             custom_metrics=tuple(samples),
         )
 
-    parsed.reports.extend(_records(metrics.tasks, window, parsed))
+    parsed.reports.extend(_records(metrics.tasks, wire.TaskMetrics[msgspec.Raw], window, parsed))
     return parsed
 
 
-def _sample(raw: msgspec.Raw) -> reports.CustomSample:
-    metric = decode(raw, wire.CustomMetric)
+def _sample(metric: wire.CustomMetric) -> reports.CustomSample:
     if metric.kind == "counter" and metric.value < 0:
         raise ValueError(f"counter {metric.name} is negative")
     for key in metric.labels:
@@ -281,15 +282,14 @@ def _sample(raw: msgspec.Raw) -> reports.CustomSample:
     return reports.CustomSample(name=metric.name, kind=metric.kind, value=_finite(metric.value), labels=metric.labels)
 
 
-def _parse_events(body: msgspec.Raw, context: SessionContext, received_at: datetime) -> ParsedTelemetry:
-    events = decode(body, wire.Events)
-    _require_own(events.service, context)
+def _parse_events(
+    events: wire.Events[wire.TaskEvent] | wire.Events[msgspec.Raw], context: SessionContext, received_at: datetime
+) -> ParsedTelemetry:
     _require_some(events.events, "events")
     latest = received_at + AHEAD_MAX
     parsed = ParsedTelemetry("events")
 
-    def task_event(raw: msgspec.Raw) -> reports.TaskEvent:
-        event = decode(raw, wire.TaskEvent)
+    def task_event(event: wire.TaskEvent) -> reports.TaskEvent:
         failure = event.failure
         meta = _meta(event.meta)
         occurred_at = _utc(event.occurred_at)
@@ -313,7 +313,7 @@ def _parse_events(body: msgspec.Raw, context: SessionContext, received_at: datet
             meta=meta,
         )
 
-    parsed.reports.extend(_records(events.events, task_event, parsed))
+    parsed.reports.extend(_records(events.events, wire.TaskEvent, task_event, parsed))
     return parsed
 
 
@@ -327,32 +327,41 @@ def _meta(raw: msgspec.Raw) -> dict[str, object]:
     return {"truncated": True, "size_bytes": size_bytes, "start": clean_text(start)}
 
 
-_PARSERS: dict[str, Callable[[msgspec.Raw, SessionContext, datetime], ParsedTelemetry]] = {
-    "sync": _parse_sync,
-    "heartbeat": _parse_heartbeat,
-    "metrics": _parse_metrics,
-    "events": _parse_events,
+_BODIES: dict[str, type[Any]] = {
+    "sync": wire.Sync,
+    "heartbeat": wire.Heartbeat[msgspec.Raw],
+    "metrics": wire.Metrics[msgspec.Raw],
+    "events": wire.Events[msgspec.Raw],
+}
+_PARSERS: dict[type[Any], Callable[[Any, SessionContext, datetime], ParsedTelemetry]] = {
+    wire.Sync: _parse_sync,
+    wire.Heartbeat: _parse_heartbeat,
+    wire.Metrics: _parse_metrics,
+    wire.Events: _parse_events,
 }
 
 
 def _records(
-    raws: Sequence[msgspec.Raw],
-    build: Callable[[msgspec.Raw], T],
+    records: Sequence[W | msgspec.Raw],
+    kind: type[W],
+    build: Callable[[W], T],
     parsed: ParsedTelemetry,
     *,
     most: int = RECORDS_MAX,
 ) -> list[T]:
-    """Build each record; one that cannot be built is left out and counted in `parsed`.
+    """Build each record, read as `kind` where it is still text; one that fails is left out and counted in `parsed`.
 
     Raises ProtocolError for more than `most` records: nothing of the frame is stored then.
     """
-    if len(raws) > most:
-        message = f"{len(raws):,} records in one {parsed.channel} frame, which may hold {most:,}; nothing was stored."
+    if len(records) > most:
+        message = (
+            f"{len(records):,} records in one {parsed.channel} frame, which may hold {most:,}; nothing was stored."
+        )
         raise ProtocolError("invalid_message", message, closes=False)
     built: list[T] = []
-    for index, raw in enumerate(raws):
+    for index, record in enumerate(records):
         try:
-            built.append(build(raw))
+            built.append(build(decode(record, kind) if isinstance(record, msgspec.Raw) else record))
         except UncleanJSON:
             raise
         except (ProtocolError, ValueError) as error:

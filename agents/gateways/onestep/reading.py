@@ -41,6 +41,7 @@ class UncleanJSON(ProtocolError):
 
 
 _ENVELOPE = msgspec.json.Decoder(wire.Envelope)
+_WHOLE: msgspec.json.Decoder[wire.Whole] = msgspec.json.Decoder(wire.Whole)
 _DECODERS: dict[type[Any], msgspec.json.Decoder[Any]] = {}
 
 
@@ -89,6 +90,14 @@ def decode(raw: msgspec.Raw, kind: type[T], *, closes: bool = False) -> T:
     if decoder is None:
         decoder = _DECODERS[kind] = msgspec.json.Decoder(kind)
     return _decode(decoder, raw, kind, closes=closes)  # type: ignore[no-any-return]
+
+
+def decode_whole(raw: msgspec.Raw) -> wire.Whole | None:
+    """Telemetry of one of the frequent sorts in one go; None where it takes another look, record by record."""
+    try:
+        return _WHOLE.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
 
 
 def _decode(decoder: msgspec.json.Decoder[T], raw: msgspec.Raw | str | bytes, kind: type[T], *, closes: bool) -> T:

@@ -1,7 +1,11 @@
-"""The frames of `onestep-agent.v1` as they are on the wire; limits as in contract 1 and 2. Unknown keys are ignored."""
+"""The frames of `onestep-agent.v1` as they are on the wire; limits as in contract 1 and 2. Unknown keys are ignored.
+
+Bodies that hold many records are generic in how far those are read: `Events[TaskEvent]` at once with the body, which
+takes one bad record to fail, and `Events[Raw]` one by one.
+"""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -23,6 +27,9 @@ Counter = Annotated[int, Meta(ge=0, le=2**53)]
 WholeMilliseconds = Annotated[int, Meta(ge=0, le=10**12)]
 Milliseconds = Annotated[float, Meta(ge=0, le=1e12)]
 Environment = Literal["dev", "staging", "prod"]
+
+# A record, or the text of one.
+R = TypeVar("R")
 
 
 class Envelope(Struct):
@@ -113,19 +120,19 @@ class TaskControl(Struct):
     inflight_task_count: Count = 0
 
 
-class HealthReport(Struct):
+class HealthReport(Struct, Generic[R]):
     status: Literal["ok", "degraded", "error", "starting", "unknown"]
     uptime_s: Count
     inflight_tasks: Count
-    task_controls: list[Raw] = []
+    task_controls: list[R] = []
 
 
-class Heartbeat(Struct):
+class Heartbeat(Struct, Generic[R]):
     service: ServiceDescriptor
     sent_at: datetime
     sequence: Count
     runtime: RuntimeDescriptor
-    health: HealthReport
+    health: HealthReport[R]
 
 
 class WindowBounds(Struct):
@@ -140,7 +147,7 @@ class CustomMetric(Struct, gc=False):
     labels: dict[str, str] = {}
 
 
-class TaskMetrics(Struct):
+class TaskMetrics(Struct, Generic[R], gc=False):
     task_name: Str255
     window_id: Str255
     fetched: Counter = 0
@@ -154,25 +161,25 @@ class TaskMetrics(Struct):
     inflight: Counter = 0
     avg_duration_ms: Milliseconds | None = None
     p95_duration_ms: Milliseconds | None = None
-    custom_metrics: list[Raw] | None = None
+    custom_metrics: list[R] | None = None
 
 
-class Metrics(Struct):
+class Metrics(Struct, Generic[R]):
     service: ServiceDescriptor
     sent_at: datetime
     sequence: Count
     window: WindowBounds
-    tasks: list[Raw]
+    tasks: list[R]
 
 
-class Failure(Struct):
+class Failure(Struct, gc=False):
     kind: str
     exception_type: str | None = None
     message: str | None = None
     traceback: str | None = None
 
 
-class TaskEvent(Struct):
+class TaskEvent(Struct, gc=False):
     event_id: Str255
     kind: Literal["started", "failed", "retried", "dead_lettered", "cancelled", "succeeded"]
     task_name: Str255
@@ -183,11 +190,27 @@ class TaskEvent(Struct):
     meta: Raw = Raw(b"{}")
 
 
-class Events(Struct):
+class Events(Struct, Generic[R]):
     service: ServiceDescriptor
     sent_at: datetime
     sequence: Count
-    events: list[Raw]
+    events: list[R]
+
+
+class WholeHeartbeat(Struct, tag_field="channel", tag="heartbeat"):
+    body: Heartbeat[TaskControl]
+
+
+class WholeMetrics(Struct, tag_field="channel", tag="metrics"):
+    body: Metrics[TaskMetrics[CustomMetric]]
+
+
+class WholeEvents(Struct, tag_field="channel", tag="events"):
+    body: Events[TaskEvent]
+
+
+# Telemetry whose every record is as it should be.
+Whole = WholeHeartbeat | WholeMetrics | WholeEvents
 
 
 class CommandAck(Struct):

@@ -3,6 +3,8 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from agents.gateways.onestep import building, protocol, reading
 from agents.gateways.onestep.protocol import SessionContext
@@ -121,6 +123,69 @@ def test_hostile_meta_is_cleaned_and_the_event_kept(meta, stored):
     (event,) = parse(agent, literal).reports
 
     assert event.meta == stored
+
+
+TEXTS = st.text(max_size=12) | st.sampled_from(["\x00", "a\ud800b", "", "x" * 256, "NaN", "1"])
+NUMBERS = st.integers() | st.floats() | st.sampled_from([2**53, 2**63, 2**70, 10**12 + 1, "3", "1.5", "nan", True])
+TIMES = st.datetimes().map(lambda moment: moment.isoformat() + "Z") | st.sampled_from([frames.SENT_AT, 1e9, "soon"])
+ANYTHING = st.none() | TEXTS | NUMBERS | st.lists(NUMBERS, max_size=2) | st.dictionaries(TEXTS, NUMBERS, max_size=2)
+
+
+def records(build, **fields):
+    """Records of which any named field may be anything; most are as they should be."""
+    changes = st.fixed_dictionaries({}, optional={name: kind | ANYTHING for name, kind in fields.items()})
+    return st.lists(changes.map(lambda change: build(**change)) | ANYTHING, min_size=1, max_size=4)
+
+
+SAMPLES = records(
+    lambda **changes: {"name": "rows_total", "kind": "counter", "value": 3, "labels": {"table": "t"}} | changes,
+    value=NUMBERS,
+    labels=st.dictionaries(TEXTS, TEXTS, max_size=2),
+)
+SENT = {
+    "events": records(
+        frames.event, event_id=TEXTS, occurred_at=TIMES, attempts=NUMBERS, duration_ms=NUMBERS, meta=ANYTHING,
+        failure=st.fixed_dictionaries({"kind": TEXTS}, optional={"message": TEXTS, "traceback": TEXTS}),
+    ),
+    "metrics": records(
+        frames.window, window_id=TEXTS, fetched=NUMBERS, inflight=NUMBERS, avg_duration_ms=NUMBERS,
+        custom_metrics=SAMPLES,
+    ),
+    "heartbeat": records(
+        frames.control, task_name=TEXTS, paused=st.booleans(), runner_count=NUMBERS,
+        supported_commands=st.lists(TEXTS, max_size=2),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("channel", SENT)
+def test_reading_a_frame_at_once_and_record_by_record_come_to_the_same(channel):
+    @given(SENT[channel])
+    @settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    def check(sent):
+        agent = Agent(instance_id=str(uuid.UUID(int=1)))
+        frame = agent.heartbeat(controls=sent) if channel == "heartbeat" else getattr(agent, channel)(*sent)
+        literal = json.dumps(frame)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(protocol, "decode_whole", lambda raw: None)
+            one_by_one = parse(agent, literal)
+
+        assert parse(agent, literal) == one_by_one
+
+    check()
+
+
+@pytest.mark.parametrize("channel", SENT)
+def test_a_frame_without_fault_is_read_at_once(channel, monkeypatch):
+    agent = Agent()
+    frame = {
+        "events": agent.events(frames.event(), frames.event("failed", failure={"kind": "error"})),
+        "metrics": agent.metrics(frames.window(custom_metrics=[{"name": "n", "kind": "gauge", "value": 1}])),
+        "heartbeat": agent.heartbeat(controls=[frames.control()]),
+    }[channel]
+    monkeypatch.setattr(protocol, "_BODIES", {})
+
+    assert parse(agent, frame).rejected_count == 0
 
 
 def test_long_texts_are_cut():
