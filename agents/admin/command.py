@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import admin, messages
@@ -20,7 +20,8 @@ from agents import words
 from agents.admin import columns
 from agents.admin.filters import KindFilter
 from agents.admin.sending import actor_of, ensure_may_send
-from agents.models import Command, Event, Session
+from agents.models import Command, Session
+from agents.selectors.events import events_so_far
 from agents.services.commands import cancel_command
 from controlplane.access.policy import may_command
 from controlplane.common.errors import ControlPlaneError
@@ -165,7 +166,9 @@ class CommandAdmin(HistoryAdmin, PageAdmin):
             "kind_label": columns.kind_label(command.kind),
             "may_cancel": command.status == Command.Status.PENDING and self.has_cancel_permission(request),
             "completion": _completion(command),
-            "events": Event.objects.filter(command_id=command.pk)
+            # The bounds spare looks into partitions of other times.
+            "events": events_so_far()
+            .filter(command_id=command.pk, occurred_at__gte=command.created_at - timedelta(days=1))
             .defer("traceback", "meta")
             .order_by("-occurred_at", "-id")[:EVENTS_SHOWN],
         }

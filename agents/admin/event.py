@@ -1,24 +1,31 @@
 """Events: the only history. Nothing here is ever changed."""
 
+from datetime import timedelta
+
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 
 from agents import words
 from agents.admin import columns
-from agents.admin.filters import EventFamilyFilter
+from agents.admin.filters import EventFamilyFilter, OccurredFilter
 from agents.models import Command, Event
+from agents.selectors.events import events_so_far
 from controlplane.console.admin import HistoryAdmin, PageAdmin
 from controlplane.console.formatting import NOTHING, age, cut
+
+SEARCHED = timedelta(days=1)
 
 
 @admin.register(Event)
 class EventAdmin(HistoryAdmin, PageAdmin):
     list_display = ("what", "level_column", "occurred", "service_column", "instance_column", "subject", "told", "by")
     list_filter = (
+        OccurredFilter,
         EventFamilyFilter,
         ("kind", ChoicesDropdownFilter),
         ("level", ChoicesDropdownFilter),
@@ -26,11 +33,19 @@ class EventAdmin(HistoryAdmin, PageAdmin):
         ("instance", AutocompleteSelectFilter),
     )
     search_fields = ("=event_id", "task_name", "exception_type", "message")
-    date_hierarchy = "occurred_at"
+    search_help_text = _("Sought in the last 24 hours, unless the filter names another time.")
     page_template = "admin/agents/event/page.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Event]:
-        return super().get_queryset(request).select_related("service", "instance").defer("traceback", "meta")
+        return events_so_far().select_related("service", "instance").defer("traceback", "meta")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Event], search_term: str
+    ) -> tuple[QuerySet[Event], bool]:
+        """No index knows a part of a text: without a bound, a search reads the whole history."""
+        if search_term.strip() and OccurredFilter.parameter_name not in request.GET:
+            queryset = queryset.filter(occurred_at__gte=timezone.now() - SEARCHED)
+        return super().get_search_results(request, queryset, search_term)
 
     @admin.display(description=_("Event"), ordering="kind")
     def what(self, row: Event) -> str:

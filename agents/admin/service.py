@@ -14,10 +14,10 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from agents.admin.sending import OrderForm, actor_of, choices_for_service, ensure_may_send, kinds_for, prefilled, typed
-from agents.models import Command, Event, Instance, Service, Session
+from agents.models import Command, Instance, Service, Session
 from agents.models.event import EventKind
 from agents.models.instance import Connectivity
-from agents.selectors.events import notable_events
+from agents.selectors.events import events_so_far, notable_events
 from agents.selectors.overview import RECENT
 from agents.selectors.presence import presences
 from controlplane.common.errors import ControlPlaneError, Forbidden, Invalid, Unauthorized
@@ -49,7 +49,7 @@ class ServiceAdmin(PageAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Service]:
         online = Instance.objects.filter(connectivity=Connectivity.ONLINE)
-        failed = Event.objects.filter(occurred_at__gte=timezone.now() - RECENT, kind=EventKind.TASK_FAILED)
+        failed = events_so_far().filter(occurred_at__gte=timezone.now() - RECENT, kind=EventKind.TASK_FAILED)
         rows: QuerySet[Service] = super().get_queryset(request)
         return rows.annotate(
             online=_count(online), instance_count=_count(Instance.objects.all()), failed=_count(failed)

@@ -9,7 +9,7 @@ from django.db.models import Count, Max, Q, QuerySet
 from agents.models import BackgroundJob, Command, Event, Instance, Replica, Service
 from agents.models.event import EventKind
 from agents.models.instance import Connectivity, Health
-from agents.selectors.events import notable_events
+from agents.selectors.events import latest_possible, notable_events
 from agents.selectors.presence import CONFLICT_SHOWN_FOR
 
 RECENT = timedelta(minutes=15)
@@ -77,6 +77,7 @@ def failing_tasks(*, now: datetime, limit: int = TROUBLES_COUNTED) -> list[Faili
     rows = (
         Event.objects.filter(
             occurred_at__gte=now - RECENT,
+            occurred_at__lte=latest_possible(),
             kind__in=(EventKind.TASK_FAILED, EventKind.TASK_DEAD_LETTERED),
             service__isnull=False,
         )

@@ -69,6 +69,7 @@ def partitions(table: str) -> list[Partition]:
         found = [
             Partition(name, *_bounds(bounds), size_bytes, max(0, row_estimate))
             for name, bounds, size_bytes, row_estimate in cursor.fetchall()
+            if bounds
         ]
     return sorted(found, key=lambda each: each.starts_at or datetime.min.replace(tzinfo=UTC))
 
@@ -77,7 +78,7 @@ def weeks_made(table: str) -> set[datetime]:
     """The weeks that have a partition. One read of the catalogue, cheaper than `partitions`: no file is looked at."""
     with connection.cursor() as cursor:
         cursor.execute(_WEEKS, [connection.ops.quote_name(table)])
-        starts = (_bounds(bounds)[0] for (bounds,) in cursor.fetchall())
+        starts = (_bounds(bounds)[0] for (bounds,) in cursor.fetchall() if bounds)
         return {start for start in starts if start}
 
 
@@ -93,7 +94,8 @@ def partitioned_tables() -> list[str]:
         return [name for (name,) in cursor.fetchall()]
 
 
-# Bounds are written in the session's time zone, which is UTC in every connection of Django's.
+# Bounds are written in the session's time zone, which is UTC in every connection of Django's. They are NULL where the
+# partition was dropped while this reads.
 _PARTITIONS = """
 SELECT c.relname, pg_get_expr(c.relpartbound, c.oid), pg_total_relation_size(c.oid), c.reltuples::bigint
 FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = to_regclass(%s)

@@ -12,13 +12,15 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 
 from agents.admin import columns
 from agents.admin.sending import choices_for_instance, control_state, kinds_for, task_buttons
-from agents.models import Command, Event
+from agents.models import Command
 from agents.models.command import CommandKind
 from agents.models.instance import Connectivity
+from agents.selectors.events import events_so_far
 from agents.selectors.presence import presences
 from controlplane.console.admin import PageAdmin
 from controlplane.console.formatting import NOTHING, admin_url, age, cut
-from tasks_app.models import MetricWindow, Task, TaskControls
+from tasks_app.models import Task, TaskControls
+from tasks_app.selectors.windows import metric_windows
 
 INSTANCES_SHOWN = 50
 WINDOWS_SHOWN = 20
@@ -73,10 +75,11 @@ class TaskAdmin(PageAdmin):
         return {
             "sinks": [sink for sink in (obj.emit if isinstance(obj.emit, list) else [obj.emit]) if sink],
             "rows": _instance_rows(request, obj),
-            "windows": MetricWindow.objects.filter(instance__service=obj.service, task_name=obj.name)
+            "windows": metric_windows(obj.service, task_name=obj.name)
             .select_related("instance")
             .order_by("-window_ended_at", "-id")[:WINDOWS_SHOWN],
-            "events": Event.objects.filter(service=obj.service, task_name=obj.name)
+            "events": events_so_far()
+            .filter(service=obj.service, task_name=obj.name)
             .select_related("instance")
             .defer("traceback", "meta")
             .order_by("-occurred_at", "-id")[:EVENTS_SHOWN],

@@ -10,7 +10,7 @@ from django.db.models.functions import Cast, Coalesce, Least, TruncMinute
 
 from agents.models import Event, Service
 from agents.models.event import TASK_EVENT_PREFIX, EventKind
-from agents.selectors.events import TASK_EVENT_KINDS, WIRE_EVENT_KINDS
+from agents.selectors.events import TASK_EVENT_KINDS, WIRE_EVENT_KINDS, events_so_far, latest_possible
 from tasks_app.models import MetricWindow
 from tasks_app.selectors.lookback import Lookback, success_rate
 
@@ -142,7 +142,7 @@ def events_by_task(service: Service, lookback: Lookback) -> dict[str, EventFigur
 def newest_windows(service: Service) -> dict[str, tuple[datetime, datetime]]:
     """Start and end of the newest window of each task, ever. Reads every window of the service."""
     rows = (
-        MetricWindow.objects.filter(instance__service=service)
+        MetricWindow.objects.filter(instance__service=service, window_ended_at__lte=latest_possible())
         .order_by()
         .values_list("task_name")
         .annotate(started=Max("window_started_at"), ended=Max("window_ended_at"))
@@ -153,7 +153,8 @@ def newest_windows(service: Service) -> dict[str, tuple[datetime, datetime]]:
 def newest_events(service: Service) -> dict[str, datetime]:
     """Time of the newest event of each task, ever. Reads every task event of the service."""
     rows = (
-        Event.objects.filter(service=service, kind__in=TASK_EVENT_KINDS)
+        events_so_far()
+        .filter(service=service, kind__in=TASK_EVENT_KINDS)
         .order_by()
         .values_list("task_name")
         .annotate(newest=Max("occurred_at"))

@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum
 
 from agents.models import Event, Service
-from agents.selectors.events import TASK_EVENT_KINDS
+from agents.selectors.events import TASK_EVENT_KINDS, latest_possible
 from agents.selectors.services import SERVICE_STATUSES, ServiceStatus, services, with_presence
 from tasks_app.models import MetricWindow, Task
 from tasks_app.selectors.figures import (
@@ -213,14 +213,23 @@ def _undefined_task_counts(service_ids: Collection[int], lookback: Lookback) -> 
     names: dict[int, set[str]] = {pk: set() for pk in service_ids}
     day = lookback.widest()
     for service_id, task_name in (
-        MetricWindow.objects.filter(instance__service__in=service_ids, window_ended_at__gte=day.started_at)
+        MetricWindow.objects.filter(
+            instance__service__in=service_ids,
+            window_ended_at__gte=day.started_at,
+            window_ended_at__lte=latest_possible(),
+        )
         .order_by()
         .values_list("instance__service", "task_name")
         .distinct()
     ):
         names[service_id].add(task_name)
     for service_id, task_name in (
-        Event.objects.filter(service__in=service_ids, kind__in=TASK_EVENT_KINDS, occurred_at__gte=day.started_at)
+        Event.objects.filter(
+            service__in=service_ids,
+            kind__in=TASK_EVENT_KINDS,
+            occurred_at__gte=day.started_at,
+            occurred_at__lte=latest_possible(),
+        )
         .order_by()
         .values_list("service", "task_name")
         .distinct()

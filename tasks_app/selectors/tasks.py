@@ -7,7 +7,7 @@ from typing import Any
 
 from agents.models import Event, Instance, Service
 from agents.models.instance import Connectivity
-from agents.selectors.events import TASK_EVENT_KINDS
+from agents.selectors.events import TASK_EVENT_KINDS, latest_possible
 from controlplane.common.errors import NotFound
 from tasks_app.models import MetricWindow, Task
 from tasks_app.selectors import labels
@@ -143,9 +143,13 @@ def ensure_task_exists(service: Service, task_name: str) -> None:
 
 def reported_task_names(service: Service, lookback: Lookback) -> set[str]:
     """Task names in the windows and events of the last day, for services that never told what they run."""
-    start = lookback.widest().started_at
-    windows = MetricWindow.objects.filter(instance__service=service, window_ended_at__gte=start)
-    events = Event.objects.filter(service=service, kind__in=TASK_EVENT_KINDS, occurred_at__gte=start)
+    start, end = lookback.widest().started_at, latest_possible()
+    windows = MetricWindow.objects.filter(
+        instance__service=service, window_ended_at__gte=start, window_ended_at__lte=end
+    )
+    events = Event.objects.filter(
+        service=service, kind__in=TASK_EVENT_KINDS, occurred_at__gte=start, occurred_at__lte=end
+    )
     return {
         *windows.order_by().values_list("task_name", flat=True).distinct(),
         *events.order_by().values_list("task_name", flat=True).distinct(),

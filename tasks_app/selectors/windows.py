@@ -6,6 +6,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from agents.models import Service
+from agents.selectors.events import latest_possible
 from tasks_app.models import MetricWindow
 
 
@@ -22,7 +23,7 @@ def metric_windows(
         "instance": instance_id,
         "task_name": task_name,
         "window_ended_at__gte": ended_after,
-        "window_ended_at__lte": ended_before,
+        "window_ended_at__lte": ended_before or latest_possible(),
     }
     return MetricWindow.objects.filter(
         instance__service=service, **{name: value for name, value in wanted.items() if value is not None}

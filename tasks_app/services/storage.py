@@ -7,7 +7,7 @@ others write.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -63,28 +63,23 @@ def make_partitions(now: datetime | None = None) -> int:
     made = 0
     for history in histories():
         try:
-            made += _make_ahead(history, now) + _make_back(history, now)
+            for week in _missing_weeks(history, now):
+                made += partitions.make_partition(history.table, history.column, week)
         except PartitionBusy as busy:
             logger.info("partition.put_off table=%s reason=%s", history.table, busy)
     return made
 
 
-def _make_ahead(history: History, now: datetime) -> int:
+def _missing_weeks(history: History, now: datetime) -> Iterator[datetime]:
+    """Each week without a partition that should have one; look on only when it was made."""
     this_week = partitions.week_of(now)
     wanted = {this_week + number * WEEK for number in range(settings.PARTITIONS_AHEAD_WEEKS + 1)}
-    missing = sorted(wanted - partitions.weeks_made(history.table))
-    return sum(partitions.make_partition(history.table, history.column, week) for week in missing)
-
-
-def _make_back(history: History, now: datetime) -> int:
-    """Rows may be older than the first partition: agents report late, and their clocks lie."""
-    made = 0
+    yield from sorted(wanted - partitions.weeks_made(history.table))
+    # Rows may be older than the first partition: agents report late, and their clocks lie.
     since = history.cutoff(now)
     while oldest := partitions.oldest_in_default(history.table, history.column, since=since, before=now):
-        week = partitions.week_of(oldest)
-        made += partitions.make_partition(history.table, history.column, week)
+        yield (week := partitions.week_of(oldest))
         since = week + WEEK
-    return made
 
 
 def apply_retention(now: datetime | None = None) -> bool:
