@@ -17,6 +17,7 @@ from celery.worker.worker import WorkController
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 from django_celery_beat.schedulers import DatabaseScheduler
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from agents.models import Replica
 from agents.services.replicas import start_replica, stop_replica, touch_replica
@@ -51,7 +52,7 @@ class WebPart:
                 ":".join(settings.ASGI_APPLICATION.rsplit(".", 1)),
                 loop="uvloop",
                 http="httptools",
-                ws="websockets-sansio",
+                ws=AgentProtocol,
                 ws_max_size=settings.AGENT_FRAME_MAX_BYTES,
                 ws_ping_interval=settings.AGENT_PING_INTERVAL_S,
                 ws_ping_timeout=settings.AGENT_PING_TIMEOUT_S,
@@ -78,6 +79,19 @@ class WebPart:
     def stop(self) -> None:
         self._listener.close()
         self._server.should_exit = True
+
+
+class AgentProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's `websockets-sansio`, but for frames that came in one read with a broken or too large one.
+
+    Those are whole, and nobody would send them again; uvicorn would drop them with it.
+    """
+
+    def data_received(self, data: bytes) -> None:
+        self.conn.receive_data(data)
+        self.handle_events()
+        if self.conn.parser_exc is not None:
+            self.handle_parser_exception()
 
 
 class _Server(uvicorn.Server):

@@ -9,6 +9,8 @@ import pytest
 
 from tests.e2e.harness.agents import GENERATIONS, Agent
 from tests.e2e.harness.api import Api
+from tests.e2e.harness.faults import FaultPortal, fault_portal
+from tests.e2e.harness.ledger import Ledger
 from tests.e2e.harness.portal import EmbeddedPortal, Portal, ProductionPortal
 from tests.e2e.harness.waiting import eventually
 
@@ -36,6 +38,21 @@ def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
     finally:
         production.kill()
         production.drop_database()
+
+
+_ledger = Ledger()
+
+
+@pytest.fixture(scope="session")
+def ledger() -> Ledger:
+    return _ledger
+
+
+@pytest.fixture(scope="session")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultPortal]:
+    """A portal whose processes and servers may be stopped; every test leaves all of them running."""
+    with fault_portal(tmp_path_factory.mktemp("faults")) as portal:
+        yield portal
 
 
 @dataclass
@@ -102,11 +119,19 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     if report.failed:
         fixtures = getattr(item, "funcargs", {})
-        if "portal" in fixtures:
-            report.sections.append(("portal", fixtures["portal"].tails()))
+        for name in ("portal", "faulty"):
+            if name in fixtures:
+                report.sections.append((name, fixtures[name].tails()))
         if "fleet" in fixtures:
             report.sections.append(("agents", "\n".join(agent.tail() for agent in fixtures["fleet"].agents)))
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if lines := _ledger.lines():
+        terminalreporter.section("faults")
+        for line in lines:
+            terminalreporter.line(line)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

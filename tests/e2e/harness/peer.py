@@ -1,0 +1,95 @@
+"""One socket that a test drives by hand, speaking through `tests.frames`."""
+
+import json
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
+
+from tests import frames
+from tests.sockets import NO_COMMAND
+
+
+class Peer:
+    """An agent as a misbehaving program would be one; says hello when opened, unless it is `silent`.
+
+    It takes `read_ahead` frames off the socket before the test asks for them, and none beyond.
+    """
+
+    def __init__(self, url: str, token: str, *, service: str, silent: bool = False, read_ahead: int = 1000) -> None:
+        self.agent = frames.Agent(name=service)
+        self.agent.started_at = now()
+        self._closing = ExitStack()
+        self._connection = self._closing.enter_context(
+            connect(
+                url.replace("http", "ws", 1) + "/api/v1/agents/ws",
+                additional_headers={"Authorization": f"Bearer {token}"},
+                subprotocols=[Subprotocol("onestep-agent.v1")],
+                compression=None,
+                proxy=None,
+                ping_interval=None,
+                close_timeout=1,
+                max_queue=read_ahead,
+            )
+        )
+        if not silent:
+            self.send(self.agent.hello())
+            answer = self.receive()
+            assert answer["type"] == "hello_ack", answer
+
+    @property
+    def instance_id(self) -> str:
+        return self.agent.instance_id
+
+    def send(self, frame: dict[str, Any] | str) -> None:
+        self._connection.send(frame if isinstance(frame, str) else frames.text(frame))
+
+    def send_bytes(self, raw: bytes) -> None:
+        """Bytes past the client's own notion of frames. Raises OSError when the portal has hung up."""
+        self._connection.socket.sendall(raw)
+
+    def receive(self, *, timeout_s: float = 30) -> dict[str, Any]:
+        return json.loads(self._connection.recv(timeout=timeout_s))
+
+    def settle(self) -> list[dict[str, Any]]:
+        """Wait until the portal has taken all frames so far; the errors that it answered meanwhile.
+
+        Frames are handled in order, and an acknowledgement of a command that does not exist is always answered.
+        """
+        self.send(frames.ack(NO_COMMAND))
+        errors: list[dict[str, Any]] = []
+        while True:
+            frame = self.receive(timeout_s=60)
+            if frame["type"] != "error":
+                continue
+            if frame["payload"]["code"] == "unknown_command":
+                return errors
+            errors.append(frame["payload"])
+
+    def report_last(self, event_id: str) -> None:
+        """An event after everything else: once it is stored, so is what came before."""
+        self.send(self.agent.events(frames.event("succeeded", event_id, occurred_at=now()), sent_at=now()))
+
+    def wait_for_close(self, *, timeout_s: float = 30) -> int | None:
+        """The code that the portal closes with; TimeoutError when it does not."""
+        try:
+            while True:
+                self._connection.recv(timeout=timeout_s)
+        except ConnectionClosed as closed:
+            return closed.rcvd.code if closed.rcvd else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.close()
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat()
