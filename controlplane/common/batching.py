@@ -141,6 +141,15 @@ class MicroBatcher(Generic[T]):
             await self._wait_for_room()
         if self._closing:
             raise RuntimeError(f"The {self.name} batcher has stopped.")
+        self._take(items, size_bytes)
+        self._admit()
+
+    def put_late(self, items: Sequence[T], *, size_bytes: int = 0) -> None:
+        """Take items of a producer that ends, beyond all bounds: they are stored, or counted with what is given up."""
+        if items:
+            self._take(items, size_bytes)
+
+    def _take(self, items: Sequence[T], size_bytes: int) -> None:
         if not self._items:
             self._arrived.set()
         now, each_bytes = time.monotonic(), size_bytes // len(items)
@@ -149,7 +158,6 @@ class MicroBatcher(Generic[T]):
         self._put_count += len(items)
         if len(self._items) >= self._batch_size or self._waiting_bytes >= self._batch_bytes:
             self._full_batch.set()
-        self._admit()
 
     async def _wait_for_room(self) -> None:
         if self._closing:

@@ -67,6 +67,8 @@ READ_AHEAD_MAX = 32
 # What one agent may hold of the buffer: one part in so many.
 _BUFFER_SHARE = 10
 _AWAY_RETRY_S = 5
+# How exactly `last_message_at` of a session is kept: a busy agent would otherwise write its row with every batch.
+_TOUCH_EVERY_S = 1.0
 # A close frame carries 125 bytes, two of them the code.
 _REASON_MAX_BYTES = 123
 
@@ -143,6 +145,7 @@ class OneStepConsumer:
         "_scope",
         "_send",
         "_sending",
+        "_touched_at",
         "credential",
         "hub",
         "instance_id",
@@ -173,6 +176,7 @@ class OneStepConsumer:
         self._answers_due = 0
         # Records in the buffer since it last held none of them, and the buffer's count after the last.
         self._held = self._held_until = 0
+        self._touched_at = 0.0
         # Frames that the hub wants sent.
         self._outbox: deque[str] | None = None
         self._sending: asyncio.Task[None] | None = None
@@ -191,6 +195,9 @@ class OneStepConsumer:
         except OSError:
             # The peer went during the handshake.
             pass
+        except asyncio.CancelledError:
+            self._salvage()
+            raise
         finally:
             # Also where the server cancels the task, which then never sees a disconnect.
             self._disconnected(CLOSE_INTERNAL_ERROR)
@@ -455,8 +462,7 @@ class OneStepConsumer:
     async def _telemetry(self, payload: Any, context: SessionContext) -> None:
         now = timezone.now()
         parsed = await _parsed(len(payload), protocol.parse_telemetry, payload, context, now)
-        touch = Touch(session_id=context.session_id, received_at=now)
-        await self._report([*parsed.reports, touch], size_bytes=len(payload))
+        await self._report([*parsed.reports, *self._touch(context, now)], size_bytes=len(payload))
         if parsed.rejected_count:
             await self._tell_rejected(parsed, context)
         if self._needs_sync and parsed.reports:
@@ -464,13 +470,20 @@ class OneStepConsumer:
 
     async def _report(self, reports: Sequence[Report], *, size_bytes: int) -> None:
         """Put records into the buffer; waits where it is full or this agent holds its share of it."""
+        if not reports:
+            return
         batcher = self.hub.batcher
         if batcher.is_stored(self._held_until):
             self._held = 0
-        if self._held and self._held + len(reports) > settings.INGEST_QUEUE_SIZE // _BUFFER_SHARE:
-            await self._while_reading(batcher.flush())
-            self._held = 0
-        await self._put(batcher, reports, size_bytes)
+        try:
+            if self._held and self._held + len(reports) > settings.INGEST_QUEUE_SIZE // _BUFFER_SHARE:
+                await self._while_reading(batcher.flush())
+                self._held = 0
+            await self._put(batcher, reports, size_bytes)
+        except asyncio.CancelledError:
+            # The server ends: what waits for room is stored with the rest, or counted with what is given up.
+            batcher.put_late(reports, size_bytes=size_bytes)
+            raise
         self._held += len(reports)
         self._held_until = batcher.put_count
 
@@ -540,7 +553,15 @@ class OneStepConsumer:
             raise ProtocolError(error.code, str(error), closes=False) from error
         pending = PendingAnswer(answer, lambda error: self._answer_refused(context, error))
         await self._put(self.hub.answers, [pending], size_bytes)
-        await self._report([Touch(session_id=context.session_id, received_at=now)], size_bytes=0)
+        await self._report(self._touch(context, now), size_bytes=0)
+
+    def _touch(self, context: SessionContext, now: datetime) -> list[Report]:
+        """That the session lives, unless that was said a moment ago."""
+        clock = asyncio.get_running_loop().time()
+        if clock - self._touched_at < _TOUCH_EVERY_S:
+            return []
+        self._touched_at = clock
+        return [Touch(session_id=context.session_id, received_at=now)]
 
     def _answer_refused(self, context: SessionContext, error: Exception) -> None:
         if self._context is not context:
@@ -551,6 +572,23 @@ class OneStepConsumer:
             self._post([build_error(error.code, str(error), closes=False)])
         else:
             self._post([build_error("internal_error", "The portal failed on this frame.", closes=False)])
+
+    def _salvage(self) -> None:
+        """Hand over the telemetry that was read ahead: the server ends, and the agent holds it for delivered.
+
+        Answers to commands may go: the agent repeats them when its next session gets the command again.
+        """
+        while self._ahead:
+            text = self._pop_ahead().get("text")
+            if text is None or self._context is None:
+                continue
+            try:
+                envelope = parse_envelope(text)
+                if envelope.type == "telemetry":
+                    parsed = protocol.parse_telemetry(envelope.payload, self._context, timezone.now())
+                    self.hub.batcher.put_late(parsed.reports, size_bytes=len(text))
+            except ProtocolError as error:
+                logger.info("onestep.unsalvaged instance=%s error=%s", self._context.instance_id, error)
 
     # --- what the hub asks
 
@@ -623,5 +661,4 @@ async def _parsed(size: int, parse: Callable[P, T], *args: P.args, **kwargs: P.k
 
 
 def _push_sync(instance_id: UUID) -> None:
-    instance = Instance.objects.select_related("service").get(pk=instance_id)
-    push_sync(instance, actor=SYSTEM)
+    push_sync(Instance.objects.get(pk=instance_id), actor=SYSTEM)
