@@ -13,9 +13,11 @@ TERMINAL = {"succeeded", "failed", "timeout", "cancelled", "rejected", "expired"
 class Api:
     """The REST API of one web process, with the token of an administrator."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, *, headers: dict[str, str] | None = None) -> None:
+        """`headers` go with every request, as a proxy adds them."""
         self.url = url
         self._http = requests.Session()
+        self._http.headers.update(headers or {})
         self._http.headers["Authorization"] = f"Bearer {token}"
         self._http.trust_env = False
 

@@ -1,8 +1,10 @@
 """One socket that a test drives by hand, speaking through `tests.frames`."""
 
 import json
+import ssl
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,17 +19,29 @@ from tests.sockets import NO_COMMAND
 class Peer:
     """An agent as a misbehaving program would be one; says hello when opened, unless it is `silent`.
 
-    It takes `read_ahead` frames off the socket before the test asks for them, and none beyond.
+    It takes `read_ahead` frames off the socket before the test asks for them, and none beyond. `trusts` is the
+    certificate of an https address.
     """
 
-    def __init__(self, url: str, token: str, *, service: str, silent: bool = False, read_ahead: int = 1000) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        service: str,
+        silent: bool = False,
+        read_ahead: int = 1000,
+        headers: dict[str, str] | None = None,
+        trusts: Path | None = None,
+    ) -> None:
         self.agent = frames.Agent(name=service)
         self.agent.started_at = now()
         self._closing = ExitStack()
         self._connection = self._closing.enter_context(
             connect(
                 url.replace("http", "ws", 1) + "/api/v1/agents/ws",
-                additional_headers={"Authorization": f"Bearer {token}"},
+                additional_headers={"Authorization": f"Bearer {token}"} | (headers or {}),
+                ssl=ssl.create_default_context(cafile=trusts) if trusts else None,
                 subprotocols=[Subprotocol("onestep-agent.v1")],
                 compression=None,
                 proxy=None,

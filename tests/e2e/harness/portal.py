@@ -26,7 +26,7 @@ FAST = {
     "COMMAND_GRACE_S": "1",
 }
 READY_TIMEOUT_S = 45.0
-_MAKE_API_TOKEN = """
+MAKE_API_TOKEN = """
 from django.contrib.auth.models import User
 from controlplane.access.models import ApiToken
 from controlplane.access.services import create_api_token
@@ -72,7 +72,7 @@ class Portal(ABC):
                 child.start()
         self.wait_until_ready()
         if not self.api_token:
-            self.api_token = self.run_python(_MAKE_API_TOKEN).splitlines()[-1]
+            self.api_token = self.run_python(MAKE_API_TOKEN).splitlines()[-1]
 
     def wait_until_ready(self) -> None:
         try:
