@@ -8,9 +8,10 @@ def make_partitions() -> None:
     """Every five seconds; missed runs matter after PARTITIONS_AHEAD_WEEKS, and then only make rows wait in the DEFAULT
     partition. Cost: six reads of catalogue and index; nothing on SQLite."""
     from agents.services.background import run_background_job  # noqa: PLC0415 -- leaf
+    from controlplane.common.partitions import PARTITIONS_JOB  # noqa: PLC0415 -- leaf
     from tasks_app.services import storage  # noqa: PLC0415 -- leaf
 
-    run_background_job("make-partitions", every_s=5, work=storage.make_partitions)
+    run_background_job(PARTITIONS_JOB, every_s=5, work=storage.make_partitions)
 
 
 @shared_task(ignore_result=True)

@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 from agents.models import BackgroundJob
 from agents.selectors.overview import job_state
+from controlplane.common.partitions import PARTITIONS_JOB, partitioned_tables, partitions
 from controlplane.console.admin import PageAdmin
 from controlplane.console.formatting import age, badge, cut, duration
 
@@ -41,4 +42,9 @@ class BackgroundJobAdmin(PageAdmin):
         return cut(row.last_error, 80)
 
     def page_context(self, request: HttpRequest, obj: BackgroundJob) -> dict[str, object]:
-        return {"state": job_state(obj, now=timezone.now())}
+        return {
+            "state": job_state(obj, now=timezone.now()),
+            "tables": [(table, partitions(table)) for table in partitioned_tables()]
+            if obj.name == PARTITIONS_JOB
+            else [],
+        }

@@ -84,7 +84,7 @@ class EventAdmin(HistoryAdmin, PageAdmin):
         return row.actor or NOTHING
 
     def get_page_queryset(self, request: HttpRequest) -> QuerySet[Event]:
-        return Event.objects.select_related("service", "instance")
+        return events_so_far().select_related("service", "instance")
 
     def page_context(self, request: HttpRequest, obj: Event) -> dict[str, object]:
         command = Command.objects.filter(pk=obj.command_id).defer("args", "result").first() if obj.command_id else None

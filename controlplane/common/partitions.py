@@ -17,6 +17,8 @@ from psycopg import errors
 logger = logging.getLogger(__name__)
 
 WEEK = timedelta(weeks=1)
+# The background job that calls `make_partition`; its page shows what there is.
+PARTITIONS_JOB = "make-partitions"
 # How long a change of partitions may wait for its lock. Ingest queues up behind it for that long and no longer; the
 # background job comes again.
 LOCK_TIMEOUT_MS = 300

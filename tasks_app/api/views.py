@@ -173,7 +173,7 @@ class ServiceMetricWindowsView(OfServiceView):
             ended_after=self.query.get("ended_after"),
             ended_before=self.query.get("ended_before"),
         )
-        return Response(page_serializer(MetricWindowSerializer)(page_of(rows, self.query)).data)
+        return Response(page_serializer(MetricWindowSerializer)(page_of(rows, self.query, is_history=True)).data)
 
 
 class ServiceEventsView(OfServiceView):
@@ -192,7 +192,7 @@ class ServiceEventsView(OfServiceView):
             occurred_after=self.query.get("occurred_after"),
             occurred_before=self.query.get("occurred_before"),
         )
-        page = page_of(rows, self.query)
+        page = page_of(rows, self.query, is_history=True)
         context = {"source_labels": source_labels(page.items)}
         return Response(page_serializer(EventSummarySerializer)(page, context=context).data)
 
@@ -207,7 +207,7 @@ class EventsView(ApiView):
             occurred_after=self.query.get("occurred_after"),
             occurred_before=self.query.get("occurred_before"),
         )
-        page = page_of(rows, self.query)
+        page = page_of(rows, self.query, is_history=True)
         context = {"source_labels": source_labels(page.items)}
         return Response(page_serializer(FleetEventSerializer)(page, context=context).data)
 
@@ -223,7 +223,7 @@ class ServiceSessionsView(OfServiceView):
         rows = sessions(
             service=self.service(), instance_id=self.query.get("instance_id"), status=self.query.get("status")
         )
-        return Response(page_serializer(SessionSummarySerializer)(page_of(rows, self.query)).data)
+        return Response(page_serializer(SessionSummarySerializer)(page_of(rows, self.query, is_history=True)).data)
 
 
 def source_labels(events: list[Event]) -> dict[tuple[int, str], str | None]:

@@ -27,10 +27,19 @@ class Page(Generic[Row]):
     items: list[Row]
 
 
-def page_of(rows: QuerySet[Row], query: Mapping[str, Any]) -> Page[Row]:
-    """The page that a validated PageQuery asks for: one count and one select, which an empty collection saves."""
+# How far beyond a page history is counted: a total over millions of rows would read all of them, for each page.
+COUNTED_BEYOND_PAGE = 20_000
+
+
+def page_of(rows: QuerySet[Row], query: Mapping[str, Any], *, is_history: bool = False) -> Page[Row]:
+    """The page that a validated PageQuery asks for: one count and one select, which an empty collection saves.
+
+    The total of a history is exact up to COUNTED_BEYOND_PAGE rows beyond the page and no higher, so that whoever pages
+    on until the total still meets every row.
+    """
     limit, offset = query["limit"], query["offset"]
-    total = rows.count()
+    counted = rows.order_by()[: offset + limit + COUNTED_BEYOND_PAGE] if is_history else rows
+    total = counted.count()
     items = list(rows[offset : offset + limit]) if offset < total else []
     return Page(total, limit, offset, items)
 
@@ -91,7 +100,9 @@ class CursorQuery(QuerySerializer):
 def page_serializer(item: type[serializers.Serializer[Any]]) -> type[serializers.Serializer[Any]]:
     """The serializer of a Page of `item`."""
     fields: dict[str, Any] = {
-        "total": serializers.IntegerField(help_text="How many match, on all pages."),
+        "total": serializers.IntegerField(
+            help_text=f"How many match, on all pages; history is counted to {COUNTED_BEYOND_PAGE:,} beyond this page."
+        ),
         "limit": serializers.IntegerField(),
         "offset": serializers.IntegerField(),
         "items": item(many=True),

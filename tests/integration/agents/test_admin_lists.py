@@ -1,9 +1,13 @@
 """The lists of the console: what they cost, what they show, and that nothing is changed through them."""
 
+from datetime import timedelta
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
+from controlplane.common.partitions import PARTITIONS_JOB, partitioned_tables
 from tests.factories import (
     AgentTokenFactory,
     ApiTokenFactory,
@@ -151,3 +155,28 @@ def test_names_from_agents_are_escaped():
     for name in ("service", "instance", "event", "command"):
         assert evil not in text_of(client.get(url(f"agents_{name}_changelist")))
     assert evil not in text_of(client.get(url("index")))
+
+
+def test_a_search_of_events_looks_a_day_back_unless_a_time_is_chosen():
+    now = timezone.now()
+    old = EventFactory(message="the disk is full", occurred_at=now - timedelta(days=3))
+    new = EventFactory(instance=old.instance, message="the disk is full", occurred_at=now)
+    client = console_as()
+
+    def found(**query):
+        page = client.get(url("agents_event_changelist"), {"q": "disk"} | query)
+        return list(page.context["cl"].result_list)
+
+    assert found() == [new]
+    assert found(since="7d") == [new, old]
+    assert found(since="1h") == [new]
+
+
+def test_the_page_of_the_partition_job_shows_every_partition():
+    job = BackgroundJobFactory(name=PARTITIONS_JOB)
+
+    shown = text_of(console_as().get(url("agents_backgroundjob_change", job.pk)))
+
+    for table in partitioned_tables():
+        assert table in shown
+    assert shown.count("All other times") == len(partitioned_tables())

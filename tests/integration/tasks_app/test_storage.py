@@ -162,5 +162,3 @@ def test_a_run_that_has_nothing_to_do_is_cheap(settings):
         apply_retention()
 
     assert len(captured) == (7 if partitions.are_supported() else 1)
-
-
