@@ -46,11 +46,11 @@ COMMAND_GRACE_S = env.integer("COMMAND_GRACE_S", 5, minimum=0)
 COMMAND_RESULT_MAX_BYTES = env.integer("COMMAND_RESULT_MAX_BYTES", 1024 * 1024, minimum=1024)
 
 # The bounded buffer between sockets and database, in records of one process.
-INGEST_QUEUE_SIZE = env.integer("INGEST_QUEUE_SIZE", 5000, minimum=10)
+INGEST_QUEUE_SIZE = env.integer("INGEST_QUEUE_SIZE", 10_000, minimum=10)
 # The same two bounds in bytes of frames: one agent may send records of megabytes.
 INGEST_QUEUE_BYTES = env.integer("INGEST_QUEUE_BYTES", 64 * 1024 * 1024, minimum=1024 * 1024)
 INGEST_BATCH_BYTES = env.integer("INGEST_BATCH_BYTES", 8 * 1024 * 1024, minimum=64 * 1024)
-INGEST_BATCH_SIZE = env.integer("INGEST_BATCH_SIZE", 500, minimum=1)
+INGEST_BATCH_SIZE = env.integer("INGEST_BATCH_SIZE", 2000, minimum=1)
 INGEST_FLUSH_MS = env.integer("INGEST_FLUSH_MS", 25, minimum=1)
 INGEST_DRAIN_S = env.integer("INGEST_DRAIN_S", 3, minimum=1)
 
