@@ -75,7 +75,12 @@ class Command(models.Model):
 
     id = models.UUIDField(_("id"), primary_key=True, default=uuid.uuid4, editable=False)
     instance = models.ForeignKey(
-        Instance, on_delete=models.CASCADE, related_name="commands", verbose_name=_("instance")
+        Instance,
+        on_delete=models.CASCADE,
+        # command_instance_newest begins with it.
+        db_index=False,
+        related_name="commands",
+        verbose_name=_("instance"),
     )
     session = models.ForeignKey(
         Session,
@@ -150,6 +155,12 @@ class Command(models.Model):
                 fields=("instance", "created_at"),
                 name="command_open_instance",
                 condition=models.Q(status__in=("pending", "dispatched", "accepted")),
+            ),
+            # Read by each list of instances: what stopped them. Few commands do.
+            models.Index(
+                fields=("instance", "-finished_at"),
+                name="command_stops",
+                condition=models.Q(status="succeeded", kind__in=("drain", "restart", "shutdown")),
             ),
         ]
 
