@@ -1,18 +1,21 @@
 """Sums over metric windows and counts of events, each one grouped statement over an index range."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from django.db.models import Count, F, FloatField, Max, QuerySet, Sum
 from django.db.models.functions import Cast, Coalesce, Least, TruncMinute
+from django.utils import timezone
 
 from agents.models import Event, Service
 from agents.models.event import TASK_EVENT_PREFIX, EventKind
 from agents.selectors.events import TASK_EVENT_KINDS, WIRE_EVENT_KINDS, events_so_far, latest_possible
 from tasks_app.models import MetricWindow
 from tasks_app.selectors.lookback import Lookback, success_rate
+
+Newest = TypeVar("Newest")
 
 COUNTERS: Final = ("fetched", "started", "succeeded", "retried", "failed", "dead_lettered", "cancelled", "timeouts")
 ERROR_KINDS: Final = (EventKind.TASK_FAILED, EventKind.TASK_DEAD_LETTERED)
@@ -139,27 +142,52 @@ def events_by_task(service: Service, lookback: Lookback) -> dict[str, EventFigur
     return {task_name: EventFigures(of_task) for task_name, of_task in counts.items()}
 
 
-def newest_windows(service: Service) -> dict[str, tuple[datetime, datetime]]:
-    """Start and end of the newest window of each task, ever. Reads every window of the service."""
-    rows = (
-        MetricWindow.objects.filter(instance__service=service, window_ended_at__lte=latest_possible())
-        .order_by()
-        .values_list("task_name")
-        .annotate(started=Max("window_started_at"), ended=Max("window_ended_at"))
-    )
-    return {task_name: (started, ended) for task_name, started, ended in rows}
+def newest_windows(service: Service, names: Collection[str]) -> dict[str, tuple[datetime, datetime]]:
+    """Start and end of the newest window of each of these tasks, ever. One to three queries: see `_stepwise`."""
+
+    def newest(missing: Collection[str], since: datetime | None) -> dict[str, tuple[datetime, datetime]]:
+        rows = MetricWindow.objects.filter(
+            instance__service=service, task_name__in=missing, window_ended_at__lte=latest_possible()
+        )
+        if since is not None:
+            rows = rows.filter(window_ended_at__gte=since)
+        grouped = (
+            rows.order_by()
+            .values_list("task_name")
+            .annotate(started=Max("window_started_at"), ended=Max("window_ended_at"))
+        )
+        return {task_name: (started, ended) for task_name, started, ended in grouped}
+
+    return _stepwise(newest, names)
 
 
-def newest_events(service: Service) -> dict[str, datetime]:
-    """Time of the newest event of each task, ever. Reads every task event of the service."""
-    rows = (
-        events_so_far()
-        .filter(service=service, kind__in=TASK_EVENT_KINDS)
-        .order_by()
-        .values_list("task_name")
-        .annotate(newest=Max("occurred_at"))
-    )
-    return dict(rows)
+def newest_events(service: Service, names: Collection[str]) -> dict[str, datetime]:
+    """Time of the newest event of each of these tasks, ever. One to three queries: see `_stepwise`."""
+
+    def newest(missing: Collection[str], since: datetime | None) -> dict[str, datetime]:
+        rows = events_so_far().filter(service=service, kind__in=TASK_EVENT_KINDS, task_name__in=missing)
+        if since is not None:
+            rows = rows.filter(occurred_at__gte=since)
+        return dict(rows.order_by().values_list("task_name").annotate(newest=Max("occurred_at")))
+
+    return _stepwise(newest, names)
+
+
+def _stepwise(
+    newest: Callable[[Collection[str], datetime | None], dict[str, Newest]], names: Collection[str]
+) -> dict[str, Newest]:
+    """What is newest of each, sought in the last hour, then of the rest in the last day, then of the rest ever.
+
+    The last step reads the whole history of the service; only tasks that idle for a day or never ran take it.
+    """
+    now = timezone.now()
+    found: dict[str, Newest] = {}
+    for since in (now - timedelta(hours=1), now - timedelta(days=1), None):
+        missing = [name for name in names if name not in found]
+        if not missing:
+            break
+        found |= newest(missing, since)
+    return found
 
 
 def metric_points(service: Service, task_name: str, lookback: Lookback) -> list[MetricPoint]:

@@ -100,8 +100,9 @@ class TaskSummary:
 def task_summaries(service: Service, lookback: Lookback) -> list[TaskSummary]:
     """Every task that the service shows, latest activity first, then by name descending.
 
-    Seven queries, two more where no task is defined. Shown are the defined tasks and those that online instances
-    report; where there is neither, those in the windows and events of a day. Source: contract 4.1, 4.3.
+    Seven queries, two more where no task is defined, and up to four more for tasks that idle: see `newest_events`.
+    Shown are the defined tasks and those that online instances report; where there is neither, those in the windows
+    and events of a day. Source: contract 4.1, 4.3.
     """
     defined = {task.name: task for task in Task.objects.filter(service=service).order_by()}
     online = instances_with_controls(service, online_only=True)
@@ -111,8 +112,8 @@ def task_summaries(service: Service, lookback: Lookback) -> list[TaskSummary]:
     figures = _Figures(
         windows_by_task(service, lookback),
         events_by_task(service, lookback),
-        newest_windows(service),
-        newest_events(service),
+        newest_windows(service, names),
+        newest_events(service, names),
     )
     summaries = [
         _summary(defined.get(name) or Task(service=service, name=name), online, figures, lookback) for name in names

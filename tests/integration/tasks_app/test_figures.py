@@ -5,9 +5,15 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from tasks_app.selectors.figures import metric_points, windows_by_service, windows_by_task
+from tasks_app.selectors.figures import (
+    metric_points,
+    newest_events,
+    newest_windows,
+    windows_by_service,
+    windows_by_task,
+)
 from tasks_app.selectors.lookback import Lookback
-from tests.factories import InstanceFactory, MetricWindowFactory
+from tests.factories import EventFactory, InstanceFactory, MetricWindowFactory
 
 
 @pytest.mark.django_db
@@ -30,3 +36,32 @@ def test_absurd_windows_still_add_up():
     assert (figures.counters["started"], figures.avg_duration_ms) == (3 * 2**62, 1e12)
     assert windows_by_task(instance.service, lookback) == {"tick": figures}
     assert figures in [point.figures for point in metric_points(instance.service, "tick", lookback)]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("ages", "queries"),
+    [
+        ((timedelta(minutes=5), timedelta(minutes=50)), 1),
+        ((timedelta(minutes=5), timedelta(hours=20)), 2),
+        ((timedelta(minutes=5), timedelta(days=20)), 3),
+    ],
+)
+def test_the_newest_of_each_task_is_sought_no_further_than_it_lies(django_assert_num_queries, ages, queries):
+    instance, now = InstanceFactory(), timezone.now()
+    for number, age in enumerate(ages):
+        for older in (timedelta(0), timedelta(seconds=30)):
+            at = now - age - older
+            EventFactory(instance=instance, task_name=f"task-{number}", occurred_at=at)
+            MetricWindowFactory(instance=instance, task_name=f"task-{number}", window_ended_at=at)
+    EventFactory(instance=instance, task_name="other", occurred_at=now)
+    names = ["task-0", "task-1"]
+
+    with django_assert_num_queries(queries):
+        events = newest_events(instance.service, names)
+    with django_assert_num_queries(queries):
+        windows = newest_windows(instance.service, names)
+
+    newest = {name: now - age for name, age in zip(names, ages, strict=True)}
+    assert events == newest
+    assert {name: ended for name, (_started, ended) in windows.items()} == newest
