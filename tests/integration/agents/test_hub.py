@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -122,7 +122,7 @@ async def test_a_process_declared_dead_takes_a_new_name_and_hears_hints_by_it(co
     assert connect.hub.replica_id != old
 
     again = await connect(agent)
-    command = await sync_to_async(order_command)(agent.instance_id, Order(kind="ping"), actor=ACTOR)
+    command = await sync_to_async(order_command)(UUID(agent.instance_id), Order(kind="ping"), actor=ACTOR)
     frame = await again.receive_output(timeout=ANSWER_WITHIN_S)
     assert command.public_id in frame["text"]
 

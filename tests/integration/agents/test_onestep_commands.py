@@ -1,6 +1,7 @@
 """Commands over the agent's socket: from the order to the frame, the answer, and the next session."""
 
 import asyncio
+from uuid import UUID
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -17,7 +18,7 @@ ACTOR = Actor("operator")
 
 
 async def send_order(agent, kind="ping", **changes):
-    return await sync_to_async(order_command)(agent.instance_id, Order(kind=kind, **changes), actor=ACTOR)
+    return await sync_to_async(order_command)(UUID(agent.instance_id), Order(kind=kind, **changes), actor=ACTOR)
 
 
 async def status_of(command):
