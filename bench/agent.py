@@ -81,6 +81,8 @@ class Agent(asyncio.Protocol):
     def __init__(self, frames: AgentFrames, target: Target, log: Log, on_pong: Callable[[], None]) -> None:
         self.frames = frames
         self.is_open = False
+        # When the server answered the upgrade, in whatever way; wall-clock seconds.
+        self.answered_at = float("inf")
         self._target = target
         self._log = log
         self._on_pong = on_pong
@@ -138,6 +140,7 @@ class Agent(asyncio.Protocol):
             if found is None:
                 return
             answer, data = found
+            self.answered_at = time.time()
             self._head = None
             if answer.status != 101:
                 self._fail(Refused(answer.status, answer.retry_after_s))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from bench.agent import Log
 from bench.database import Database, NotDurable
-from bench.fleet import Connected, Driven
+from bench.fleet import Driven
 from bench.load import Load
 from bench.machine import Cores, busy_seconds, cpu_seconds
 from bench.portal import Portal
@@ -39,9 +39,13 @@ class Bench:
     portal: Portal
     database: Database
     load: Load
+    # Probes and REST clients, which must not wait for the load's own work.
+    side: Load
     raw: dict[str, Raw] = field(default_factory=dict)
     # Frames a second that a kind of ingest reached in closed loop.
     maxima: dict[str, float] = field(default_factory=dict)
+    # The run that the identities of the connected fleet come from.
+    fleet_run: str = ""
     _fleet: tuple[object, ...] = ()
 
     def agents(self, default: int) -> int:
@@ -50,19 +54,20 @@ class Bench:
     def seconds(self, default: float) -> float:
         return self.options.seconds or default
 
-    def connect_fleet(self, size: int, *, service_count: int, webs: Sequence[int]) -> Connected | None:
-        """Have exactly these agents connected, with their topology stored; None where they were already."""
+    def connect_fleet(self, size: int, *, service_count: int, webs: Sequence[int]) -> None:
+        """Have exactly these agents connected, with their topology stored."""
         wanted = (size, service_count, tuple(webs))
         if self._fleet == wanted:
-            return None
-        self.drop_fleet()
-        self.load.fleet(f"{size}-{service_count}", size, service_count=service_count)
+            return
+        if self._fleet:
+            self.drop_fleet()
+        self.fleet_run = f"{size}-{service_count}"
+        self.load.fleet(self.fleet_run, size, service_count=service_count)
         connected, marks = self.load.connect(self.portal.targets(*webs))
         if connected.count < size:
             raise NotDurable(f"only {connected.count} of {size} agents could connect: {self.load.take_log()}")
         self.database.wait_for(marks, within_s=DURABLE_WITHIN_S)
         self._fleet = wanted
-        return connected
 
     def drop_fleet(self) -> None:
         """Close every agent's socket and wait until their sessions have ended."""
@@ -81,7 +86,7 @@ class Bench:
             "background": cpu_seconds([self.portal.worker.pid, self.portal.beat.pid]),
             "postgres": cpu_seconds(self.servers.postgres_pids),
             "redis": cpu_seconds(self.servers.redis_pids),
-            "load": cpu_seconds(self.load.pids),
+            "load": cpu_seconds([*self.load.pids, *self.side.pids]),
             "server core": busy_seconds(self.cores.server),
             "other core": busy_seconds(self.cores.rest),
         }
@@ -140,8 +145,11 @@ def ingest(bench: Bench, kind: str, *, records: int = 1, seconds: float, rate: f
     return finish(bench, driven, before)
 
 
-def finish(bench: Bench, driven: Driven, before: dict[str, float]) -> Ingested:
-    """The outcome of a drive that has ended; waits until all of it is durable."""
+def finish(bench: Bench, driven: Driven, before: dict[str, float], *, besides: int = 0) -> Ingested:
+    """The outcome of a drive that has ended; waits until all of it is durable.
+
+    `besides` is how many events others sent at the same time.
+    """
     durable_at = bench.database.wait_for(driven.marks, within_s=DURABLE_WITHIN_S)
     used = {name: value - before[name] for name, value in bench.usage().items()}
     return Ingested(
@@ -149,6 +157,6 @@ def finish(bench: Bench, driven: Driven, before: dict[str, float]) -> Ingested:
         durable_at - driven.began_at,
         used,
         bench.load.take_log(),
-        bench.database.task_events(driven.began_at),
+        bench.database.task_events(driven.began_at) - besides,
         bench.database.windows(driven.began_at),
     )

@@ -23,7 +23,8 @@ _BURST = 32
 _TICK_S = 0.002
 # An open loop gives up a frame rather than queue more than this for one socket.
 _UNSENT_MAX_BYTES = 256 * 1024
-_RETRY_S = 0.2
+# As the real client begins, where nobody listens.
+_RETRY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +70,12 @@ class Driven:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """How dialling went. Times are wall-clock seconds; the first one is when a server first took a connection."""
+    """How dialling went. Times are wall-clock seconds; the first one is when a server first answered
+    an upgrade."""
 
     count: int
     attempts: int
-    first_taken_at: float
+    first_answer_at: float
     last_acked_at: float
     refused_with_hint: int
     refused_without_hint: int
@@ -83,7 +85,7 @@ class Connected:
         return Connected(
             count=self.count + other.count,
             attempts=self.attempts + other.attempts,
-            first_taken_at=min(self.first_taken_at, other.first_taken_at),
+            first_answer_at=min(self.first_answer_at, other.first_answer_at),
             last_acked_at=max(self.last_acked_at, other.last_acked_at),
             refused_with_hint=self.refused_with_hint + other.refused_with_hint,
             refused_without_hint=self.refused_without_hint + other.refused_without_hint,
@@ -266,7 +268,7 @@ class _Dialling:
         self._at_once = at_once
         self._sync = sync
         self._give_up_at = give_up_at
-        self._first_taken_at = float("inf")
+        self._first_answer_at = float("inf")
         self._last_acked_at = 0.0
         self._count = self._attempts = self._hinted = self._unhinted = self._dropped = 0
         self.marks = Marks()
@@ -290,7 +292,6 @@ class _Dialling:
             async with asyncio.timeout(max(0.1, self._give_up_at - time.time())):
                 await agent.connect()
         except Refused as refused:
-            self._taken()
             self._fleet.log.refusals[str(refused.status)] += 1
             if refused.retry_after_s is None:
                 self._unhinted += 1
@@ -304,7 +305,8 @@ class _Dialling:
             self._dropped += 1
             agent.close()
             return _RETRY_S
-        self._taken()
+        finally:
+            self._first_answer_at = min(self._first_answer_at, agent.answered_at)
         self._last_acked_at = time.time()
         self._count += 1
         self._fleet.add(index, agent)
@@ -314,14 +316,11 @@ class _Dialling:
             self.marks.heartbeats[frames.instance_id] = frames.number
         return None
 
-    def _taken(self) -> None:
-        self._first_taken_at = min(self._first_taken_at, time.time())
-
     def connected(self) -> Connected:
         return Connected(
             count=self._count,
             attempts=self._attempts,
-            first_taken_at=self._first_taken_at,
+            first_answer_at=self._first_answer_at,
             last_acked_at=self._last_acked_at,
             refused_with_hint=self._hinted,
             refused_without_hint=self._unhinted,

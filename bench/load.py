@@ -35,17 +35,19 @@ class Pending(Generic[T]):
 
 
 class Load:
-    """`count` processes of agents and one of REST clients, so that neither waits for the other's work."""
+    """A fleet of agents dealt over `count` processes, the first of which can also call the REST API.
+
+    A process does one thing at a time; what is to run beside a drive needs a Load of its own.
+    """
 
     def __init__(self, count: int) -> None:
         self._context = multiprocessing.get_context("spawn")
         self._count = count
-        self._agents = [self._start() for _ in range(count)]
-        self._rest = self._start()
+        self._processes = [self._start() for _ in range(count)]
 
     @property
     def pids(self) -> list[int]:
-        return [process.pid for process, _connection in (*self._agents, self._rest) if process.pid is not None]
+        return [process.pid for process, _connection in self._processes if process.pid is not None]
 
     def fleet(self, run: str, size: int, *, service_count: int, first: int = 0) -> None:
         """Replace the fleet by `size` agents that are not connected yet."""
@@ -93,12 +95,13 @@ class Load:
     def begin_rest(
         self, target: Target, calls: Sequence[Call], *, clients: int, seconds: float, rate: float | None = None
     ) -> Pending[list[Answered]]:
-        """Start sending REST calls beside whatever the agents do: in closed loop, or `rate` a second."""
-        self._rest[1].send(("rest", (target, list(calls), clients, seconds, rate)))
-        return Pending([self._rest[1]])
+        """Start sending REST calls: in closed loop, or `rate` a second. One list of answers comes back."""
+        connection = self._processes[0][1]
+        connection.send(("rest", (target, list(calls), clients, seconds, rate)))
+        return Pending([connection])
 
     def close(self) -> None:
-        for process, connection in (*self._agents, self._rest):
+        for process, connection in self._processes:
             connection.send(None)
             process.join(_END_WITHIN_S)
             if process.is_alive():
@@ -106,9 +109,9 @@ class Load:
                 process.join()
 
     def _begin(self, method: str, arguments: Sequence[tuple[Any, ...]]) -> Pending[Any]:
-        for (_process, connection), each in zip(self._agents, arguments, strict=True):
+        for (_process, connection), each in zip(self._processes, arguments, strict=True):
             connection.send((method, each))
-        return Pending([connection for _process, connection in self._agents])
+        return Pending([connection for _process, connection in self._processes])
 
     def _start(self) -> tuple[Any, "multiprocessing.connection.Connection[Any, Any]"]:
         here, there = self._context.Pipe()

@@ -8,8 +8,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from bench.agent import Target
 from bench.machine import REPOSITORY, on_core
@@ -65,12 +66,14 @@ class Process:
                 start_new_session=True,
             )
 
-    def stop(self) -> None:
-        """SIGTERM, and SIGKILL to its whole family when it does not end."""
+    def ask_to_stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+
+    def wait_for_end(self) -> None:
+        """SIGKILL to its whole family when it does not end in time."""
         if self._process is None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(STOP_WITHIN_S)
         except subprocess.TimeoutExpired:
@@ -92,7 +95,8 @@ class Portal:
         self.environment |= {
             "DATABASE_URL": servers.database_url,
             "REDIS_URL": servers.redis_url,
-            "REDIS_PREFIX": "portal-bench",
+            # Keeps its hints and background jobs apart from those of every other portal on the same Redis.
+            "REDIS_PREFIX": urlsplit(servers.database_url).path.strip("/"),
             "DATA_DIR": str(folder / "data"),
             "SECRET_KEY": "only-for-the-bench-0123456789-abcdefghijklmnopqrstuvwxyz",
             "INGEST_TOKENS": AGENT_TOKEN,
@@ -132,12 +136,10 @@ class Portal:
         self.wait_until_ready()
 
     def stop(self) -> None:
-        for process in reversed(self.processes):
-            process.stop()
+        _stop(self.processes)
 
     def stop_webs(self) -> None:
-        for process in self.webs:
-            process.stop()
+        _stop(self.webs)
 
     def start_webs(self) -> None:
         """Start the web processes again; does not wait."""
@@ -195,6 +197,14 @@ _PORTAL_PREFIXES = (
     "HINT_",
     "COMMAND_",
 )
+
+
+def _stop(processes: Sequence[Process]) -> None:
+    """All at once."""
+    for process in processes:
+        process.ask_to_stop()
+    for process in processes:
+        process.wait_for_end()
 
 
 def _is_ready(port: int) -> bool:

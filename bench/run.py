@@ -11,25 +11,34 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-from bench import machine
+from bench import machine, raw
 from bench.context import Bench, Options
 from bench.database import Database
 from bench.load import Load
 from bench.machine import Cores, on_core
 from bench.portal import running_portal
 from bench.report import Row, as_json, markdown_table, text_table
-from bench.scenarios import telemetry
-from bench.servers import running_servers
+from bench.scenarios import fleet, latency, sweep, telemetry
+from bench.servers import DATABASE, running_servers
 
 Scenario = Callable[[Bench], list[Row]]
 
 # In the order of `all`: what a later one needs of an earlier one is measured before.
 SCENARIOS: dict[str, Scenario] = {
+    "raw": raw.limits,
     "heartbeats": telemetry.heartbeats,
     "events": telemetry.events,
     "single-events": telemetry.single_events,
     "metrics": telemetry.metrics,
     "mixed": telemetry.mixed,
+    "durability": latency.durability,
+    "pages": latency.pages,
+    "connect": fleet.connect,
+    "idle": fleet.idle,
+    "commands": fleet.commands,
+    "fan-out": fleet.fan_out,
+    "storm": fleet.storm,
+    "sweep": sweep.sweep,
 }
 WEB_COUNT = 2
 OPEN_FILES = 16384
@@ -43,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     options = Options(parsed.agents, parsed.seconds, parsed.rate, parsed.web, parsed.load)
     began = time.monotonic()
     rows: list[Row] = []
-    with running_bench(options) as bench:
+    with running_bench(options, Cores.choose()) as bench:
         about = machine.description() | {"postgres": bench.database.version(), "remarks": bench.servers.remarks}
         print(_preface(about, bench.cores), flush=True)
         for name in chosen:
@@ -69,19 +78,19 @@ def measure(name: str, bench: Bench) -> list[Row]:
 
 
 @contextlib.contextmanager
-def running_bench(options: Options) -> Iterator[Bench]:
-    """Servers, portal and load processes, each where it belongs, for as long as the block."""
-    cores = Cores.choose()
+def running_bench(options: Options, cores: Cores, database_name: str = DATABASE) -> Iterator[Bench]:
+    """Servers, portal and load processes, each on its core, for as long as the block."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="portal-bench-")))
         stack.enter_context(on_core(cores.rest))
-        servers = stack.enter_context(running_servers(folder, cores.rest))
+        servers = stack.enter_context(running_servers(folder, cores.rest, database_name))
         portal = stack.enter_context(
             running_portal(servers, folder, web_count=max(WEB_COUNT, options.web), core=cores.server)
         )
         database = stack.enter_context(contextlib.closing(Database(servers.database_url)))
         load = stack.enter_context(contextlib.closing(Load(options.load)))
-        yield Bench(options, cores, servers, portal, database, load)
+        side = stack.enter_context(contextlib.closing(Load(1)))
+        yield Bench(options, cores, servers, portal, database, load, side)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -40,7 +40,7 @@ class Servers:
 
 
 @contextlib.contextmanager
-def running_servers(folder: Path, core: int | None, database: str = DATABASE) -> Iterator[Servers]:
+def running_servers(folder: Path, core: int | None, database: str) -> Iterator[Servers]:
     """Servers pinned to `core`, with a fresh database of that name, which is dropped at the end."""
     with contextlib.ExitStack() as stack:
         database_url, redis_url = os.environ.get("DATABASE_URL", ""), os.environ.get("REDIS_URL", "")
