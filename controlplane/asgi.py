@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from django.core.asgi import get_asgi_application
+import django
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings")
 
@@ -13,7 +13,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings")
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 
 # Must come before anything that imports models.
-http_application = get_asgi_application()
+django.setup(set_prefix=False)
 
 from channels.routing import ProtocolTypeRouter  # noqa: E402
 from django.conf import settings  # noqa: E402
@@ -21,6 +21,7 @@ from django.conf import settings  # noqa: E402
 from agents.gateways.hub import running_hub, stop_hub  # noqa: E402
 from agents.gateways.onestep.consumer import agent_socket  # noqa: E402
 from controlplane.common.bodies import limit_bodies  # noqa: E402
+from controlplane.common.serving import ThreadedHandler  # noqa: E402
 from controlplane.common.sockets import unknown_socket  # noqa: E402
 
 Scope = MutableMapping[str, Any]
@@ -45,6 +46,9 @@ async def lifespan(_scope: Scope, receive: Receive, send: Send) -> None:
             return
 
 
+# As many as the pool has connections to the database by default: more would wait for one.
+_HTTP_THREADS = 16
+
 # Compared as they are: a URL pattern per connection and the copies of its scope cost more than all agents' paths.
 _SOCKETS = {"/api/v1/agents/ws": agent_socket}
 
@@ -57,7 +61,7 @@ async def sockets(scope: Scope, receive: Receive, send: Send) -> None:
 
 application = ProtocolTypeRouter(
     {
-        "http": limit_bodies(http_application, max_bytes=settings.HTTP_BODY_MAX_BYTES),
+        "http": limit_bodies(ThreadedHandler(threads=_HTTP_THREADS), max_bytes=settings.HTTP_BODY_MAX_BYTES),
         "websocket": sockets,
         "lifespan": lifespan,
     }

@@ -40,7 +40,7 @@ class BulkForm(forms.Form):
 
 
 def _takes(state: TargetState, kind: CommandKind) -> bool:
-    return state.session is not None and accepts(state.session, kind)
+    return state.session is not None and accepts(state.session.accepted_capabilities, kind)
 
 
 def _action(kind: CommandKind) -> Callable[..., HttpResponse | None]:

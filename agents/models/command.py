@@ -4,6 +4,7 @@ import uuid
 
 from django.conf import settings
 from django.db import models
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from agents.models.instance import Instance
@@ -129,7 +130,8 @@ class Command(models.Model):
     dispatched_at = models.DateTimeField(_("dispatched"), null=True, blank=True)
     acked_at = models.DateTimeField(_("acknowledged"), null=True, blank=True)
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
-    updated_at = models.DateTimeField(_("updated"), auto_now=True)
+    # Services write it: `auto_now` would store another moment than the one they answer with.
+    updated_at = models.DateTimeField(_("updated"), default=timezone.now)
 
     OPEN = (Status.PENDING, Status.DISPATCHED, Status.ACCEPTED)
 

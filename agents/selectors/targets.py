@@ -1,9 +1,12 @@
 """What an order would meet at each instance: who is connected, and what that session accepted."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import OuterRef, Subquery
 
 from agents.models import Instance, Session
@@ -38,6 +41,54 @@ def target_states(instances: Iterable[Instance]) -> list[TargetState]:
         )
         for instance in instances
     ]
+
+
+_ORDER_STATES = """
+    SELECT i.id, i.service_id, i.node_name, i.connectivity, s.id, s.accepted_capabilities, s.replica_id,
+        r.id IS NOT NULL AND r.stopped_at IS NULL
+    FROM agents_instance i
+    LEFT JOIN agents_session s ON s.instance_id = i.id AND s.status = 'active'
+    LEFT JOIN agents_replica r ON r.id = s.replica_id
+    WHERE i.id
+"""
+# In the order of the models, as `from_db` takes them.
+_INSTANCE_COLUMNS = ("id", "service_id", "node_name", "connectivity")
+_SESSION_COLUMNS = ("id", "instance_id", "replica_id", "accepted_capabilities")
+
+
+def order_states(instance_ids: Sequence[UUID], *, with_last_session: bool) -> dict[UUID, TargetState]:
+    """The states of those that exist, by instance, with no more than an order needs of them: any other column costs
+    a query a row. One statement; with the last sessions a second, where some are not connected.
+
+    In plain SQL, since every command begins with it: the ORM spends three milliseconds on the same.
+    """
+    states = {}
+    with connection.cursor() as cursor:
+        among, parameters = _any_of(instance_ids)
+        cursor.execute(_ORDER_STATES + among, parameters)
+        for instance_id, service_id, node_name, connectivity, session_id, capabilities, replica_id, is_live in cursor:
+            key = _uuid(instance_id)
+            instance = Instance.from_db(connection.alias, _INSTANCE_COLUMNS, (key, service_id, node_name, connectivity))
+            session = None
+            if session_id is not None:
+                row = (_uuid(session_id), key, replica_id and _uuid(replica_id), json.loads(capabilities))
+                session = Session.from_db(connection.alias, _SESSION_COLUMNS, row)
+            states[key] = TargetState(instance, session, session, is_live=bool(is_live))
+    if with_last_session:
+        newest = _newest_sessions([key for key, state in states.items() if state.session is None])
+        states |= {key: replace(states[key], last_session=session) for key, session in newest.items()}
+    return states
+
+
+def _any_of(ids: Sequence[UUID]) -> tuple[str, list[Any]]:
+    if connection.vendor == "postgresql":
+        return "= ANY(%s)", [list(ids)]
+    return f"IN ({', '.join(['%s'] * len(ids))})", [each.hex for each in ids]
+
+
+def _uuid(value: UUID | str) -> UUID:
+    """SQLite keeps ids as text."""
+    return value if isinstance(value, UUID) else UUID(value)
 
 
 def _newest_sessions(instance_ids: list[UUID]) -> dict[UUID, Session]:

@@ -8,9 +8,10 @@ from the database. Deadlines are one indexed column swept by a background job. T
 are translated where they are shown.
 """
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Literal
 from uuid import UUID
 
@@ -21,11 +22,12 @@ from django.utils.translation import gettext as _
 from agents.models import Command, Instance
 from agents.models.command import CommandKind
 from agents.models.event import EventKind
-from agents.selectors.targets import TargetState, target_states
+from agents.selectors.targets import TargetState, order_states
 from agents.services.actors import Actor
 from agents.services.errors import CommandNotPending, CommandRefused, CommandUnknown
 from agents.services.events import command_event, record_events
 from agents.services.orders import Order
+from controlplane.common.bulk import insert_new
 from controlplane.common.hints import hint_replicas
 
 Outcome = Literal["dispatched", "queued", "skipped", "rejected"]
@@ -70,16 +72,18 @@ class FanOut:
 
 @transaction.atomic
 def queue_commands(
-    instances: Iterable[Instance], order: Order, *, actor: Actor, refusals: Mapping[UUID, Refusal] | None = None
+    instance_ids: Sequence[UUID], order: Order, *, actor: Actor, refusals: Mapping[UUID, Refusal] | None = None
 ) -> list[Target]:
     """Make one command per instance that can take the order now or, if the order may be held, later.
 
     `refusals` are reasons of a higher layer against single instances. The order must have been validated. Returns a
-    target per instance, in the given order. A constant number of statements, whatever the number of instances.
+    target per instance that exists, in the given order. Three statements, whatever the number of instances; a fourth
+    where the order may be held.
     """
     now = timezone.now()
+    states = order_states(instance_ids, with_last_session=order.hold)
     targets, commands, holders = [], [], set()
-    for state in target_states(instances):
+    for state in (states[instance_id] for instance_id in instance_ids if instance_id in states):
         outcome, refusal = _decide(state, order, (refusals or {}).get(state.instance.pk))
         command = None
         if outcome in {"dispatched", "queued"}:
@@ -88,10 +92,14 @@ def queue_commands(
         if outcome == "dispatched" and state.session is not None and state.session.replica_id:
             holders.add((state.session.replica_id, state.instance.pk))
         targets.append(Target(state.instance, state.session.pk if state.session else None, outcome, refusal, command))
-    Command.objects.bulk_create(commands, batch_size=500)
+    insert_new(Command, _COLUMNS, [_row(command) for command in commands])
     record_events(command_event(command, EventKind.COMMAND_QUEUED, now) for command in commands)
     transaction.on_commit(lambda: _hint_holders(holders), robust=True)
     return targets
+
+
+_COLUMNS = tuple(field.attname for field in Command._meta.concrete_fields)
+_row = attrgetter(*_COLUMNS)
 
 
 def _hint_holders(holders: Iterable[tuple[UUID, UUID]]) -> None:
@@ -174,7 +182,7 @@ def cancel_command(command_id: UUID, *, actor: Actor) -> Command:
 
 def push_sync(instance: Instance, *, actor: Actor) -> None:
     """Ask an instance for its topology, of which the portal holds none."""
-    queue_commands([instance], Order(kind=CommandKind.SYNC_NOW, timeout_s=60), actor=actor)
+    queue_commands([instance.pk], Order(kind=CommandKind.SYNC_NOW, timeout_s=60), actor=actor)
 
 
 def parse_public_id(public_id: str) -> UUID:

@@ -6,7 +6,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from controlplane.access.models import ApiToken
-from controlplane.access.services import SECRET_PREFIX, find_api_token, touch_api_token
+from controlplane.access.services import SECRET_PREFIX, use_api_token
 
 REALM = 'Bearer realm="api"'
 UNKNOWN_TOKEN = "the API token is unknown, revoked or expired"  # noqa: S105 -- a sentence, no secret
@@ -20,10 +20,9 @@ class ApiTokenAuthentication(BaseAuthentication):
         if scheme.lower() != "bearer":
             return None
         secret = secret.strip()
-        token = find_api_token(secret) if secret.startswith(SECRET_PREFIX) else None
+        token = use_api_token(secret) if secret.startswith(SECRET_PREFIX) else None
         if token is None:
             raise AuthenticationFailed(UNKNOWN_TOKEN)
-        touch_api_token(token)
         return token.user, token
 
     def authenticate_header(self, request: Request) -> str:  # noqa: ARG002 -- DRF's signature

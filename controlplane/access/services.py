@@ -6,10 +6,12 @@ import secrets
 from datetime import datetime, timedelta
 
 from django.contrib.auth.models import User
+from django.db import connection
 from django.db.models import Q
 from django.utils import timezone
 
 from controlplane.access.models import ApiToken
+from controlplane.access.roles import remember_role
 
 logger = logging.getLogger(__name__)
 
@@ -51,18 +53,46 @@ def revoke_api_token(token: ApiToken, *, actor: str) -> bool:
     return revoked == 1
 
 
-def find_api_token(secret: str) -> ApiToken | None:
-    """The usable token with this secret and its active user, in one query; None for any other."""
-    token = ApiToken.objects.select_related("user").filter(secret_hash=hash_secret(secret)).first()
-    if token is None or not token.is_usable or not token.user.is_active:
+_FIND = """
+    SELECT t.id, t.name, t.scope, t.last_used_at IS NULL OR t.last_used_at <= %s,
+        u.id, u.username, u.is_superuser, g.name
+    FROM access_apitoken t
+    JOIN auth_user u ON u.id = t.user_id
+    LEFT JOIN auth_user_groups m ON m.user_id = u.id
+    LEFT JOIN auth_group g ON g.id = m.group_id
+    WHERE t.secret_hash = %s AND t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > %s) AND u.is_active
+"""
+
+
+def use_api_token(secret: str) -> ApiToken | None:
+    """The usable token with this secret, its active user and that user's role, in one query; None for any other.
+
+    Token and user carry what tells them apart and what they may do; any other column costs a query. Notes that the
+    token was used, at most once per LAST_USED_RESOLUTION. In plain SQL, since every call of the API begins with it:
+    the ORM spends a millisecond on the same.
+    """
+    now = timezone.now()
+    adapt = connection.ops.adapt_datetimefield_value
+    with connection.cursor() as cursor:
+        cursor.execute(_FIND, [adapt(now - LAST_USED_RESOLUTION), hash_secret(secret), adapt(now)])
+        rows = cursor.fetchall()
+    if not rows:
         return None
+    token_id, name, scope, is_stale, user_id, username, is_superuser, _group = rows[0]
+    user = User.from_db(connection.alias, _USER_COLUMNS, (user_id, bool(is_superuser), username, True))
+    remember_role(user, (row[-1] for row in rows))
+    token = ApiToken.from_db(connection.alias, _TOKEN_COLUMNS, (token_id, name, user_id, scope))
+    token.user = user
+    if is_stale:
+        _note_use(token_id, now)
     return token
 
 
-def touch_api_token(token: ApiToken) -> None:
-    """Note that the token was used, at most once per LAST_USED_RESOLUTION."""
-    now = timezone.now()
-    stale = now - LAST_USED_RESOLUTION
-    if token.last_used_at is not None and token.last_used_at > stale:
-        return
-    ApiToken.objects.filter(Q(last_used_at=None) | Q(last_used_at__lte=stale), pk=token.pk).update(last_used_at=now)
+# In the order of the models, as `from_db` takes them.
+_USER_COLUMNS = ("id", "is_superuser", "username", "is_active")
+_TOKEN_COLUMNS = ("id", "name", "user_id", "scope")
+
+
+def _note_use(token_id: int, now: datetime) -> None:
+    stale = Q(last_used_at=None) | Q(last_used_at__lte=now - LAST_USED_RESOLUTION)
+    ApiToken.objects.filter(stale, pk=token_id).update(last_used_at=now)

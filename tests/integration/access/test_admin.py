@@ -6,7 +6,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.test import RequestFactory
 
 from controlplane.access.models import ApiToken
-from controlplane.access.services import find_api_token
+from controlplane.access.services import use_api_token
 from tests.factories import ApiTokenFactory, UserFactory
 from tests.integration.console import console_as, said, text_of, url
 
@@ -209,7 +209,7 @@ def test_api_token_is_shown_once():
     page = client.post(url("access_apitoken_add"), {"name": "ci", "user": user.pk, "scope": "read"})
 
     secret = page.context["secret"]
-    assert find_api_token(secret).user == user
+    assert use_api_token(secret).user == user
     assert secret in text_of(page)
     assert "no-store" in page["Cache-Control"]
     token = ApiToken.objects.get()
@@ -231,7 +231,7 @@ def test_api_token_is_revoked():
     page = console_as("admin").post(url("access_apitoken_revoke", token.pk), follow=True)
 
     assert said(page) == [f"{token.name} was revoked."]
-    assert find_api_token("opt_known") is None
+    assert use_api_token("opt_known") is None
 
 
 def test_operator_sees_neither_tokens_nor_users():

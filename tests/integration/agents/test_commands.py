@@ -12,7 +12,8 @@ from agents.models.command import HOLDABLE_KINDS, REASON_KINDS, CommandKind
 from agents.services.actors import Actor
 from agents.services.commands import cancel_command, parse_public_id
 from agents.services.deadlines import expire_due_commands
-from agents.services.delivery import CLAIM_BATCH, claim_for_new_session, claim_pending, record_ack, record_result
+from agents.services.delivery import claim_for_new_session, claim_pending, record_ack, record_result
+from agents.services.delivery_rows import CLAIM_BATCH
 from agents.services.errors import (
     CommandNotPending,
     CommandRefused,

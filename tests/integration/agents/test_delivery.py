@@ -9,7 +9,6 @@ from django.utils import timezone
 
 from agents.models import Command, Event, Session
 from agents.services.delivery import (
-    CLAIM_BATCH,
     Ack,
     Answer,
     Result,
@@ -17,6 +16,7 @@ from agents.services.delivery import (
     claim_waiting,
     record_answers,
 )
+from agents.services.delivery_rows import CLAIM_BATCH
 from agents.services.errors import CommandUnknown, DuplicateResult, SessionEnded
 from tests.factories import CommandFactory, SessionFactory
 

@@ -219,7 +219,7 @@ def test_service_list_costs_the_same_for_many(api, django_assert_num_queries, co
     api.get("services")
 
     # Token, role, totals, failing and all tasks, kinds of source, the page, its windows, events and tasks.
-    with django_assert_num_queries(10):
+    with django_assert_num_queries(9):
         body = api.get("services").json()
 
     assert len(body["items"]) == count
@@ -488,7 +488,7 @@ def test_task_list_costs_the_same_for_many(api, django_assert_num_queries, count
         EventFactory(instance=session.instance, task_name=name)
     api.get("services")
 
-    with django_assert_num_queries(10):
+    with django_assert_num_queries(9):
         body = api.get(service_path(service, "/tasks"), DEV).json()
 
     assert len(body["items"]) == count
@@ -754,7 +754,7 @@ def test_instance_list_costs_the_same_for_many(api, django_assert_num_queries, c
     api.get("services")
 
     # Token, role, service, count, page, sessions.
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(5):
         body = api.get(service_path(service, "/instances"), DEV).json()
 
     assert len(body["items"]) == count
