@@ -66,7 +66,7 @@ def test_new_services_and_instances_are_made_together(replica):
 def test_statements_do_not_grow_with_the_agents(replica, again):
     """Also where each supersedes a session that is still active."""
     counts = []
-    for count in (2, 40):
+    for count in (2, 20):
         openings = [opening(name=f"s{number % 3}") for number in range(count)]
         open_sessions(openings, replica_id=replica.pk)
         if not again:
