@@ -49,9 +49,9 @@ def ledger() -> Ledger:
 
 
 @pytest.fixture(scope="session")
-def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultPortal]:
+def faulty() -> Iterator[FaultPortal]:
     """A portal whose processes and servers may be stopped; every test leaves all of them running."""
-    with fault_portal(tmp_path_factory.mktemp("faults")) as portal:
+    with fault_portal() as portal:
         yield portal
 
 

@@ -1,5 +1,6 @@
 """A portal on servers of its own that may be stopped and killed, and a look into its database."""
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,7 +120,14 @@ class FaultPortal(ProductionPortal):
 
 
 @contextmanager
-def fault_portal(folder: Path) -> Iterator[FaultPortal]:
+def fault_portal() -> Iterator[FaultPortal]:
+    # Outside pytest's own folder, which every other pytest of the same user closes to the user that PostgreSQL runs as.
+    with tempfile.TemporaryDirectory(prefix="portal-faults-") as folder, _portal_below(Path(folder)) as portal:
+        yield portal
+
+
+@contextmanager
+def _portal_below(folder: Path) -> Iterator[FaultPortal]:
     for name in ("postgres", "valkey", "portal"):
         (folder / name).mkdir()
     # The time of each commit, so that the delay from an agent to the disk can be read from the rows.
