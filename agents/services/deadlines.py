@@ -1,16 +1,17 @@
 """Deadlines of commands: one indexed column, swept by a background job; never a timer per command."""
 
 from datetime import datetime, timedelta
+from operator import attrgetter
 
 from django.conf import settings
-from django.db import transaction
-from django.db.models import Q
+from django.db import connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_noop
 
-from agents.models import Command
+from agents.models import Command, Event
 from agents.models.event import EventKind
-from agents.services.events import command_event, record_events
+from agents.services.events import portal_event, record_events
+from controlplane.common.bulk import update_from_values
 
 Status = Command.Status
 
@@ -34,15 +35,22 @@ def expire_due_commands(now: datetime | None = None) -> int:
     return closed
 
 
+# The first comparison of deadlines bounds the read of the partial index, the second lets the agent's answer come late.
+_DUE = """
+    SELECT c.id, c.instance_id, c.kind, c.task_name, c.status, c.delivery_mode, c.deadline_at, c.acked_at,
+        c.duration_ms, i.service_id AS of_service
+    FROM agents_command c JOIN agents_instance i ON i.id = c.instance_id
+    WHERE c.status IN ('pending', 'dispatched', 'accepted') AND c.deadline_at <= %s
+        AND (c.status = 'pending' OR c.deadline_at <= %s)
+    ORDER BY c.deadline_at LIMIT %s
+"""
+_COLUMNS = ("id", "status", "finished_at", "updated_at", "error_code", "error_message", "duration_ms")
+_values = attrgetter(*_COLUMNS)
+
+
 @transaction.atomic
 def _expire_batch(now: datetime) -> int:
-    graced = now - timedelta(seconds=settings.COMMAND_GRACE_S)
-    due = list(
-        Command.objects.select_for_update(skip_locked=True, of=("self",))
-        .filter(Q(deadline_at__lte=graced) | Q(deadline_at__lte=now, status=Status.PENDING), status__in=Command.OPEN)
-        .select_related("instance", "session")
-        .order_by("deadline_at")[:SWEEP_BATCH]
-    )
+    due = _lock_due(now)
     for command in due:
         command.finished_at = command.deadline_at
         command.updated_at = now
@@ -52,19 +60,34 @@ def _expire_batch(now: datetime) -> int:
             command.error_message = _why_expired(command)
             command.status = Status.EXPIRED
             command.error_code = EXPIRY_CODE
-    Command.objects.bulk_update(due, _EXPIRY_FIELDS, batch_size=100)
-    record_events(
-        command_event(
-            command,
-            EventKind.COMMAND_TIMEOUT if command.status == Status.TIMEOUT else EventKind.COMMAND_EXPIRED,
-            now,
-        )
-        for command in due
+    update_from_values(
+        Command,
+        _COLUMNS,
+        [_values(command) for command in due],
+        assignments=", ".join(f"{name} = v.{name}" for name in _COLUMNS[1:]),
     )
+    record_events(_event(command, now) for command in due)
     return len(due)
 
 
-_EXPIRY_FIELDS = ("status", "finished_at", "updated_at", "error_code", "error_message", "duration_ms")
+def _lock_due(now: datetime) -> list[Command]:
+    """SWEEP_BATCH commands at most; those that someone else has locked are being answered, sent or cancelled."""
+    graced = now - timedelta(seconds=settings.COMMAND_GRACE_S)
+    adapt = connection.ops.adapt_datetimefield_value
+    locking = " FOR NO KEY UPDATE OF c SKIP LOCKED" if connection.features.has_select_for_update else ""
+    return list(Command.objects.raw(_DUE + locking, [adapt(now), adapt(graced), SWEEP_BATCH]))
+
+
+def _event(command: Command, now: datetime) -> Event:
+    return portal_event(
+        EventKind.COMMAND_TIMEOUT if command.status == Status.TIMEOUT else EventKind.COMMAND_EXPIRED,
+        at=now,
+        instance_id=command.instance_id,
+        service_id=command.__dict__["of_service"],
+        command_id=command.pk,
+        task_name=command.task_name,
+        message=command.kind,
+    )
 
 
 def _why_expired(command: Command) -> str:

@@ -360,38 +360,3 @@ def _event(command: Command, session: LockedSession, kind: EventKind, at: dateti
         message=command.kind,
         **fields,
     )
-
-
-# --- one at a time
-
-
-def claim_pending(session_id: UUID) -> list[ClaimedCommand]:
-    """`claim_waiting` for one session; raises SessionEnded where it is no longer active."""
-    return _only(session_id, claim_waiting([session_id]))
-
-
-def claim_for_new_session(session_id: UUID) -> list[ClaimedCommand]:
-    """`claim_for_new_sessions` for one session; raises SessionEnded where it is no longer active."""
-    return _only(session_id, claim_for_new_sessions([session_id]))
-
-
-def _only(session_id: UUID, claims: Claims) -> list[ClaimedCommand]:
-    if session_id in claims.ended:
-        raise SessionEnded(claims.ended[session_id])
-    return claims.commands.get(session_id, [])
-
-
-def record_ack(session_id: UUID, command_id: UUID, **said: Any) -> None:
-    """`record_answers` for one acknowledgement; raises what would be its outcome."""
-    _record_one(Answer(session_id, command_id, timezone.now(), Ack(**said)))
-
-
-def record_result(session_id: UUID, command_id: UUID, **said: Any) -> None:
-    """`record_answers` for one result; raises what would be its outcome."""
-    _record_one(Answer(session_id, command_id, timezone.now(), Result(**said)))
-
-
-def _record_one(answer: Answer) -> None:
-    [outcome] = record_answers([answer])
-    if outcome is not None:
-        raise outcome

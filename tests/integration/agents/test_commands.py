@@ -12,7 +12,14 @@ from agents.models.command import HOLDABLE_KINDS, REASON_KINDS, CommandKind
 from agents.services.actors import Actor
 from agents.services.commands import cancel_command, parse_public_id
 from agents.services.deadlines import expire_due_commands
-from agents.services.delivery import claim_for_new_session, claim_pending, record_ack, record_result
+from agents.services.delivery import (
+    Ack,
+    Answer,
+    Result,
+    claim_for_new_sessions,
+    claim_waiting,
+    record_answers,
+)
 from agents.services.delivery_rows import CLAIM_BATCH
 from agents.services.errors import (
     CommandNotPending,
@@ -38,6 +45,36 @@ from tests.factories import (
 pytestmark = pytest.mark.django_db
 ACTOR = Actor("operator")
 PAUSE = {"kind": "pause_task", "args": {"task_name": "tick"}, "reason": "maintenance"}
+
+
+def claim_pending(session_id):
+    return _only(session_id, claim_waiting([session_id]))
+
+
+def claim_for_new_session(session_id):
+    return _only(session_id, claim_for_new_sessions([session_id]))
+
+
+def _only(session_id, claims):
+    """What was claimed for this session; raises SessionEnded where it is no longer active."""
+    if session_id in claims.ended:
+        raise SessionEnded(claims.ended[session_id])
+    return claims.commands.get(session_id, [])
+
+
+def record_ack(session_id, command_id, **said):
+    record_one(Answer(session_id, command_id, timezone.now(), Ack(**said)))
+
+
+def record_result(session_id, command_id, **said):
+    record_one(Answer(session_id, command_id, timezone.now(), Result(**said)))
+
+
+def record_one(answer):
+    """Record one answer; raises what became of it, unless it was taken."""
+    [outcome] = record_answers([answer])
+    if outcome is not None:
+        raise outcome
 
 
 def order(kind="ping", **changes):

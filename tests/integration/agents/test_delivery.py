@@ -8,6 +8,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from agents.models import Command, Event, Session
+from agents.services.deadlines import expire_due_commands
 from agents.services.delivery import (
     Ack,
     Answer,
@@ -274,3 +275,43 @@ def test_answers_take_as_many_statements_for_many_as_for_one():
 
     assert costs[0] == costs[1]
     assert not Command.objects.exclude(status="succeeded").exists()
+
+
+# --- what a large table costs
+
+
+@pytest.mark.needs_postgres
+@pytest.mark.parametrize("work", ["sweep", "claim", "claim anew"])
+def test_no_command_is_read_but_by_an_index(work):
+    session = SessionFactory()
+    CommandFactory.create_batch(2, instance=session.instance)
+    works = {
+        "sweep": expire_due_commands,
+        "claim": lambda: claim_waiting([session.pk]),
+        "claim anew": lambda: claim_for_new_sessions([session.pk]),
+    }
+
+    with CaptureQueriesContext(connection) as queries:
+        works[work]()
+    reads = [query["sql"] for query in queries if "agents_command" in query["sql"] and " LIMIT " in query["sql"]]
+
+    assert reads
+    with connection.cursor() as cursor:
+        # Of so few rows any plan reads all; whether an index would do is what is asked.
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        for read in reads:
+            cursor.execute(f"EXPLAIN {read}")
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+            assert "Seq Scan on agents_command" not in plan
+            assert "Index Cond" in plan
+
+
+def test_a_sweep_takes_as_many_statements_for_many_as_for_one():
+    costs = []
+    for count in (1, 20):
+        CommandFactory.create_batch(count, deadline_at=timezone.now() - timedelta(minutes=1))
+        with CaptureQueriesContext(connection) as queries:
+            assert expire_due_commands() == count
+        costs.append(len(queries))
+
+    assert costs[0] == costs[1]

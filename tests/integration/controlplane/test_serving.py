@@ -10,7 +10,7 @@ from django.urls import path
 from controlplane.common.serving import ThreadedHandler
 
 DEADLINE_S = 30
-seen = {}
+seen: dict[str, object] = {}
 
 
 def echo(request):
