@@ -1,17 +1,23 @@
-"""UPDATE ... FROM (VALUES ...) on a real database."""
+"""Statements of many rows on a real database."""
 
+import threading
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from django.utils import timezone
+from django.db import DatabaseError, connections, transaction
+from django.utils.timezone import now
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
-from agents.models import Instance
+from agents.models import Event, Instance
 from controlplane.common import bulk
+from controlplane.common.batching import blames_data
+from tasks_app.models import CustomMetric, TaskControls
 from tests.factories import InstanceFactory
 
 pytestmark = pytest.mark.django_db
-NOW = timezone.now()
+NOW = now()
 
 
 def update(rows, **options):
@@ -65,3 +71,204 @@ def test_more_rows_than_one_statement_holds(monkeypatch):
 def test_no_rows_need_no_statement(django_assert_num_queries):
     with django_assert_num_queries(0):
         assert update([]) == 0
+
+
+@pytest.mark.needs_postgres
+@pytest.mark.django_db(transaction=True)
+def test_callers_at_once_do_not_lock_each_other_out():
+    ids = [instance.pk for instance in InstanceFactory.create_batch(40)]
+    barrier, failures = threading.Barrier(2), []
+
+    def update_rounds(order):
+        try:
+            for number in range(40):
+                barrier.wait(30)
+                with transaction.atomic():
+                    update([(pk, f"n{number}", NOW, number) for pk in order])
+        except Exception as error:
+            failures.append(error)
+            barrier.abort()
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=update_rounds, args=(order,)) for order in (ids, ids[::-1])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert failures == []
+
+
+# --- inserts
+
+# What reports may hold: clean text, finite numbers of 64 bit, aware times of the calendars that databases share.
+TEXTS = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0") | st.sampled_from("'\"\\%{}\n\u2028\U0001f600"),
+    max_size=20,
+)
+BIGINTS = st.integers(-(2**63), 2**63 - 1)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+TIMES = st.datetimes(
+    datetime(1970, 1, 1),  # noqa: DTZ001 -- the strategy adds the zone
+    datetime(9000, 1, 1),  # noqa: DTZ001
+    timezones=st.sampled_from([UTC, timezone(timedelta(hours=8)), timezone(-timedelta(hours=3, minutes=30))]),
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | FLOATS | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+# Shrinking a failure takes minutes against a database.
+EXAMPLES = settings(
+    max_examples=100,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.generate],
+)
+EVENTS = st.fixed_dictionaries(
+    {
+        "kind": st.just("task.started"),
+        "level": st.sampled_from(Event.Level),
+        "occurred_at": TIMES,
+        "received_at": TIMES,
+        "service_id": st.none() | BIGINTS,
+        "instance_id": st.none() | st.uuids(),
+        "command_id": st.none() | st.uuids(),
+        "task_name": TEXTS,
+        "actor": TEXTS,
+        "message": TEXTS,
+        "attempts": st.none() | BIGINTS,
+        "duration_ms": st.none() | BIGINTS,
+        "failure_kind": TEXTS,
+        "exception_type": TEXTS,
+        "traceback": TEXTS,
+        "meta": st.dictionaries(TEXTS, JSON, max_size=4),
+    }
+)
+SAMPLES = st.fixed_dictionaries(
+    {
+        "instance_id": st.uuids(),
+        "task_name": TEXTS,
+        "window_ended_at": TIMES,
+        "name": TEXTS,
+        "kind": st.sampled_from(["counter", "gauge"]),
+        "labels": st.dictionaries(TEXTS, TEXTS, max_size=3),
+        "labels_hash": st.just(""),
+        "value": FLOATS,
+        "received_at": TIMES,
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "key", "sent"),
+    [(Event, "event_id", EVENTS), (CustomMetric, "window_id", SAMPLES)],
+    ids=["event", "sample"],
+)
+def test_many_rows_at_once_are_stored_as_the_orm_stores_each(model, key, sent):
+    @given(st.lists(sent, min_size=1, max_size=5))
+    @settings(
+        max_examples=100,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate],
+    )
+    @transaction.atomic
+    def check(rows):
+        model.objects.all().delete()
+        names = tuple(rows[0])
+        for number, row in enumerate(rows):
+            model(**{key: f"orm-{number}"}, **row).save(force_insert=True)
+
+        bulk.insert_new(
+            model,
+            (key, *names),
+            [(f"bulk-{number}", *(row[name] for name in names)) for number, row in enumerate(rows)],
+        )
+
+        stored = {row.pop(key): row for row in model.objects.values(key, *names)}
+        for number, _row in enumerate(rows):
+            assert stored[f"bulk-{number}"] == stored[f"orm-{number}"]
+
+    check()
+
+
+def insert_events(*changes):
+    usual = {
+        "event_id": "e1",
+        "kind": "task.started",
+        "level": "info",
+        "occurred_at": NOW,
+        "received_at": NOW,
+        "task_name": "",
+        "actor": "",
+        "message": "",
+        "failure_kind": "",
+        "exception_type": "",
+        "traceback": "",
+        "meta": {},
+        "attempts": 0,
+    }
+    bulk.insert_new(Event, tuple(usual), [tuple((usual | change).values()) for change in changes])
+
+
+def test_doubles_and_what_is_known_are_left_out():
+    insert_events({"event_id": "known", "message": "first"})
+
+    insert_events({"event_id": "known", "message": "x"}, {"event_id": "new"}, {"event_id": "new", "message": "x"})
+
+    assert dict(Event.objects.values_list("event_id", "message")) == {"known": "first", "new": ""}
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        {"message": "a\ud800"},
+        {"attempts": 2**63},
+        {"meta": {"v": object()}},
+        pytest.param({"occurred_at": None}, marks=pytest.mark.needs_postgres),
+        pytest.param({"message": "a\0b"}, marks=pytest.mark.needs_postgres),
+        pytest.param({"meta": {"v": "\0"}}, marks=pytest.mark.needs_postgres),
+        pytest.param({"task_name": "n" * 256}, marks=pytest.mark.needs_postgres),
+    ],
+)
+def test_a_value_that_cannot_be_stored_is_blamed_and_the_rest_is_stored_without_it(hostile):
+    with pytest.raises(Exception) as refusal, transaction.atomic():  # noqa: PT011 -- any that is not a reason to wait
+        insert_events({"event_id": "good"}, {"event_id": "bad"} | hostile)
+
+    # Otherwise the batcher would try it for ever.
+    assert not isinstance(refusal.value, DatabaseError) or blames_data(refusal.value)
+    insert_events({"event_id": "good"})
+    assert Event.objects.get().event_id == "good"
+
+
+def test_a_known_key_takes_the_new_values():
+    first, second = InstanceFactory.create_batch(2)
+    columns = ("instance", "controls", "updated_at")
+    bulk.upsert(TaskControls, columns, [(first.pk, [{"a": 1}], NOW)])
+
+    bulk.upsert(TaskControls, columns, [(first.pk, [], NOW + timedelta(1)), (second.pk, [{"b": "'"}], NOW)])
+
+    stored = {row.pk: (row.controls, row.updated_at) for row in TaskControls.objects.all()}
+    assert stored == {first.pk: ([], NOW + timedelta(1)), second.pk: ([{"b": "'"}], NOW)}
+
+
+# --- questions
+
+
+def test_rows_for_which_a_condition_holds_are_told_by_their_position(monkeypatch):
+    monkeypatch.setattr(bulk, "_VARIABLES_MAX", 9)
+    online, offline = InstanceFactory(online=True), InstanceFactory(connectivity="offline")
+    rows = [(pk, NOW) for pk in (offline.pk, uuid.uuid4(), online.pk, offline.pk, online.pk, offline.pk)]
+
+    found = bulk.rows_where(
+        [(Instance, "id"), (Instance, "last_seen_at")],
+        rows,
+        joins="JOIN agents_instance i ON i.id = v.id",
+        condition="i.connectivity = 'offline' AND v.last_seen_at IS NOT NULL",
+    )
+
+    assert found == [0, 3, 5]

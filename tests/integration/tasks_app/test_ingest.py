@@ -290,6 +290,120 @@ def test_a_sync_of_a_new_process_counts_from_one(agent):
     assert Task.objects.get().name == "new"
 
 
+def written_by(store_again):
+    """The statements that changed anything."""
+    with CaptureQueriesContext(connection) as queries:
+        store_again()
+    return [query["sql"] for query in queries if query["sql"].startswith(("INSERT", "UPDATE", "DELETE"))]
+
+
+def test_a_topology_that_says_nothing_new_writes_nothing(agent):
+    store(agent, agent.sync(frames.task("a"), frames.task("b")))
+
+    assert written_by(lambda: store(agent, agent.sync(frames.task("a"), frames.task("b")))) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"topology_hash": "sha256:2"},
+        {"service": {"node_name": "n2"}},
+        {"service": {"deployment_version": "2.0.0"}},
+        {"runtime": {"onestep_version": "9.9.9"}},
+        {"runtime": {"pid": 43}},
+        {"runtime": {"started_at": "2026-01-02T05:00:00Z"}},
+    ],
+    ids=lambda changes: "-".join(
+        [*changes, *(key for part in changes.values() if isinstance(part, dict) for key in part)]
+    ),
+)
+def test_a_topology_that_says_anything_new_is_stored(agent, changes):
+    store(agent, agent.sync(frames.task()))
+    build = {"service": agent.service, "runtime": agent.runtime}
+    said = {name: build[name](**part) if name in build else part for name, part in changes.items()}
+
+    store(agent, agent.sync(frames.task(), **said))
+
+    assert instance_of(agent).last_sync_sequence == 2
+
+
+def test_a_topology_counts_again_where_its_service_has_changed_meanwhile(agent):
+    other = enrolled(agent.session.instance.service)
+    store(agent, agent.sync(frames.task("mine"), topology_hash="sha256:mine"))
+    store(other, other.sync(frames.task("theirs"), topology_hash="sha256:theirs"))
+
+    store(agent, agent.sync(frames.task("mine"), topology_hash="sha256:mine"))
+
+    assert (Task.objects.get().name, Service.objects.get().latest_topology_hash) == ("mine", "sha256:mine")
+
+
+def test_of_topologies_in_one_batch_the_last_of_a_service_counts_as_if_they_came_one_by_one(agent):
+    other = enrolled(agent.session.instance.service)
+    store(agent, agent.sync(frames.task("mine"), topology_hash="sha256:mine"))
+    theirs = reports(other, other.sync(frames.task("theirs"), topology_hash="sha256:theirs"))
+    again = reports(agent, agent.sync(frames.task("mine"), topology_hash="sha256:mine"))
+
+    store_reports([*theirs, *again])
+
+    assert (Task.objects.get().name, Service.objects.get().latest_topology_hash) == ("mine", "sha256:mine")
+    changes = Event.objects.order_by("id").values_list("meta__from", "meta__to")
+    assert list(changes) == [("sha256:mine", "sha256:theirs"), ("sha256:theirs", "sha256:mine")]
+
+
+def test_many_topologies_cost_as_many_statements_as_few(db):
+    services = [ServiceFactory(name=name) for name in ("one", "two", "three")]
+    statements = []
+    for count in (2, 30):
+        agents = [enrolled(service) for service in services for _ in range(count)]
+        batch = [
+            report
+            for agent in agents
+            for report in reports(agent, agent.sync(frames.task("a"), frames.task("b"), topology_hash=f"{count}"))
+        ]
+        with CaptureQueriesContext(connection) as queries:
+            store_reports(batch)
+        statements.append(len(queries))
+
+    # The second round also says of each service that it changed.
+    assert statements[1] <= statements[0] + 2 <= 20
+    assert AppSnapshot.objects.count() == 96
+    assert set(Instance.objects.values_list("last_topology_hash", flat=True)) == {"2", "30"}
+    assert Task.objects.filter(topology_hash="30").count() == 6
+
+
+def test_a_topology_of_an_instance_that_was_deleted_spoils_nothing(agent):
+    gone = enrolled(agent.session.instance.service)
+    batch = reports(gone, gone.sync(frames.task("gone"))) + reports(agent, agent.sync(frames.task("tick")))
+    Instance.objects.filter(pk=gone.instance_id).delete()
+
+    store_reports(batch)
+
+    assert Task.objects.get().name == "tick"
+
+
+def test_controls_that_did_not_change_are_not_written_again(agent):
+    store(agent, agent.sync(frames.task("tick")))
+    said = [frames.control("tick", paused=True), frames.control("ghost")]
+    store(agent, agent.heartbeat(controls=said[:1]))
+
+    again = written_by(lambda: store(agent, agent.heartbeat(controls=said[:1])))
+
+    assert not [statement for statement in again if "taskcontrols" in statement]
+    store(agent, agent.heartbeat(controls=[frames.control("tick", paused=False)]))
+    assert TaskControls.objects.get().controls[0]["paused"] is False
+
+
+def test_controls_that_did_not_change_are_looked_at_again_after_a_new_topology(agent):
+    said = [frames.control("tick"), frames.control("ghost")]
+    store(agent, agent.heartbeat(controls=said))
+    assert len(TaskControls.objects.get().controls) == 2
+    store(agent, agent.sync(frames.task("tick")))
+
+    store(agent, agent.heartbeat(controls=said))
+
+    assert [control["task_name"] for control in TaskControls.objects.get().controls] == ["tick"]
+
+
 # --- windows and events
 
 
