@@ -33,10 +33,13 @@ def clean_json(value: object, _depth: int = 0) -> object:
         return value if math.isfinite(value) else None
     if _depth >= NESTING_MAX:
         return None
-    if isinstance(value, Mapping):
+    # An abstract class is asked last: for a list, that takes longer than all the rest.
+    if isinstance(value, dict):
         return {clean_text(str(key)): clean_json(item, _depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [clean_json(item, _depth + 1) for item in value]
+    if isinstance(value, Mapping):
+        return clean_json(dict(value), _depth)
     return clean_text(str(value))
 
 

@@ -280,16 +280,22 @@ async def test_answers_wait_for_the_database_and_the_socket_stays(connect, turns
             await asyncio.sleep(0.01)
 
 
-async def test_orders_wait_for_the_database(connect, turnstile):
+async def test_what_a_new_session_must_get_waits_for_the_database(connect, turnstile):
+    """The pulse looks for what is pending; nobody else would send again what was sent on the session before."""
     agent = Agent()
-    socket = await connect(agent)
-    claiming = turnstile(dispatch, "claim_waiting")
+    first = await connect(agent)
+    command = await order(agent, timeout_s=60)
+    await first.frame()
+    await first.disconnect()
+    await stored(connect.hub)
+    claiming = turnstile(dispatch, "claim_for_new_sessions")
     claiming.is_away = True
-    command = await order(agent)
+
+    again = await connect(agent)
     await until(lambda: claiming.sizes)
     claiming.is_away = False
 
-    assert (await socket.frame())["payload"]["command_id"] == command.public_id
+    assert (await again.frame())["payload"]["command_id"] == command.public_id
 
 
 @pytest.fixture
