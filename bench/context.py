@@ -15,6 +15,7 @@ from bench.servers import Servers
 
 EVENT_TABLE, WINDOW_TABLE = "agents_event", "tasks_app_metricwindow"
 DURABLE_WITHIN_S = 60
+PARTS = ("web", "background", "postgres", "redis", "load")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +126,15 @@ class Ingested:
             "frames": self.driven.frames,
             "seconds": round(self.seconds, 3),
             "cpu_seconds": {name: round(used, 3) for name, used in self.cpu.items()},
+            "cpu_s_per_1000": {name: round(self.cpu[name] / self.records * 1000, 4) for name in PARTS},
             "late_s": round(self.driven.late_s, 3),
-            # Above 0.1 or so, somebody else used the machine, and rates are lower for it.
             "others_share_of_server_core": round(self._others("server core", "web", "background"), 3),
             "others_share_of_other_core": round(self._others("other core", "postgres", "redis", "load"), 3),
         }
+
+    @property
+    def records(self) -> int:
+        return self.driven.heartbeats + self.driven.events + self.driven.windows
 
     def _others(self, core: str, *ours: str) -> float:
         """The share of a core that went to processes that are not of this run."""

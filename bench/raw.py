@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -99,7 +100,6 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 def _database(bench: Bench) -> Iterator[Row]:
     """Rows a second on one connection, as fast as a writer could be that has its statements ready."""
-    seconds = bench.seconds(SECONDS)
     tables = (
         ("events", EVENT_TABLE, _EVENT_COLUMNS, _event_rows),
         ("windows", WINDOW_TABLE, _WINDOW_COLUMNS, _window_rows),
@@ -109,26 +109,42 @@ def _database(bench: Bench) -> Iterator[Row]:
         closing(psycopg.connect(bench.servers.database_url, autocommit=True)) as connection,
     ):
         for name, table, columns, batches in tables:
-            bench.database.empty(table)
             inserts = (_insert_statement(table, columns, batch) for batch in batches())
-            rate = BATCH_ROWS / _mean(connection.execute, inserts, seconds)
-            yield _keep(bench, f"insert {name}", f"INSERT … ON CONFLICT of {BATCH_ROWS} {name}", "/s", rate)
-            bench.database.empty(table)
             copies = (_copy_lines(batch) for batch in batches())
-            rate = BATCH_ROWS / _mean(partial(_copy, connection, table, columns), copies, seconds)
-            yield _keep(bench, f"copy {name}", f"COPY of {BATCH_ROWS} {name}", "/s", rate)
+            copy = partial(_copy, connection, table, columns)
+            yield _written(bench, table, ("INSERT … ON CONFLICT", name), connection.execute, inserts)
+            yield _written(bench, table, ("COPY", name), copy, copies)
         single = (_insert_statement(EVENT_TABLE, _EVENT_COLUMNS, [row]) for batch in _event_rows() for row in batch)
         commits = [_timed(connection.execute, statement) for statement in itertools.islice(single, _COMMITS)]
     yield _keep(bench, "commit", "p99 of an INSERT of one event", "ms", percentile(commits, 0.99) * 1000)
 
 
-def _mean(write: Callable[[bytes], object], prepared: Iterator[bytes], seconds: float) -> float:
-    """Seconds that one write takes, of as many as fit; preparing them is not counted."""
+def _written(
+    bench: Bench,
+    table: str,
+    what: tuple[str, str],
+    write: Callable[[bytes], object],
+    batches: Iterator[bytes],
+) -> Row:
+    """Rows a second of one way to write into an empty table, and what they cost PostgreSQL."""
+    how, name = what
+    bench.database.empty(table)
+    before = bench.usage()["postgres"]
+    spent, count = _spent(write, batches, bench.seconds(SECONDS))
+    rows = count * BATCH_ROWS
+    cost = (bench.usage()["postgres"] - before) / rows * 1000
+    key = f"{how.split(maxsplit=1)[0].lower()} {name}"
+    row = _keep(bench, key, f"{how} of {BATCH_ROWS} {name}", "/s", rows / spent)
+    return replace(row, details={"cpu_s_per_1000": {"postgres": round(cost, 4)}})
+
+
+def _spent(write: Callable[[bytes], object], prepared: Iterator[bytes], seconds: float) -> tuple[float, int]:
+    """Seconds that writes took, and how many they were; preparing them is not counted."""
     spent, count = 0.0, 0
     while spent < seconds:
         spent += _timed(write, next(prepared))
         count += 1
-    return spent / count
+    return spent, count
 
 
 def _timed(write: Callable[[bytes], object], what: bytes) -> float:

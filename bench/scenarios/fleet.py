@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from bench.context import DURABLE_WITHIN_S, Bench
+from bench.context import DURABLE_WITHIN_S, PARTS, Bench
 from bench.database import NotDurable
 from bench.frames import Identity
 from bench.machine import resident_bytes
@@ -183,13 +183,13 @@ def _command_rate(bench: Bench) -> Row:
     answers = _call(bench, _pings(_instances(bench)), clients=CLIENTS, seconds=bench.seconds(SECONDS))
     _wait_until_answered(bench)
     seconds = time.monotonic() - began
-    done = bench.database.commands("succeeded") - succeeded
+    used, done = bench.usage(), bench.database.commands("succeeded") - succeeded
     problem = _refusal(answers)
     if done != len(answers):
         problem = f"{len(answers)} ordered, {done} succeeded; {problem}".rstrip("; ")
     details: dict[str, object] = {
         "rest": milliseconds([took(answer) for answer in answers]),
-        "cpu_seconds": {name: round(value - before[name], 3) for name, value in bench.usage().items()},
+        "cpu_s_per_1000": {name: round((used[name] - before[name]) / max(1, done) * 1000, 2) for name in PARTS},
         "seconds": round(seconds, 3),
     }
     return Row(

@@ -14,34 +14,33 @@ def heartbeats(bench: Bench) -> list[Row]:
     Many agents, so that writing only the newest of each in a batch spares next to nothing.
     """
     done = _drive(bench, "heartbeat")
-    rate = _rate(done, "heartbeats, durable", done.driven.heartbeats, 4000, bench.raw.get("frames"))
-    return [rate, *_cost(done, rate, done.driven.heartbeats, 0.25, bench.raw.get("frame cost"))]
+    rate = _rate(done, "heartbeats, durable", 4000, bench.raw.get("frames"))
+    return [rate, *_cost(done, rate, 0.25, bench.raw.get("frame cost"))]
 
 
 def events(bench: Bench) -> list[Row]:
     """Twenty a frame; a row of the table counts."""
     done = _drive(bench, "events", records=20)
-    rate = _rate(done, "events, 20 per frame", done.driven.events, 15000, bench.raw.get("insert events"))
-    return [rate, *_cost(done, rate, done.driven.events, 0.05)]
+    rate = _rate(done, "events, 20 per frame", 15000, bench.raw.get("insert events"))
+    return [rate, *_cost(done, rate, 0.05)]
 
 
 def single_events(bench: Bench) -> list[Row]:
     """One a frame; a row of the table counts."""
     done = _drive(bench, "events", records=1)
-    return [_rate(done, "events, 1 per frame", done.driven.events, 3000, bench.raw.get("frames"))]
+    return [_rate(done, "events, 1 per frame", 3000, bench.raw.get("frames"))]
 
 
 def metrics(bench: Bench) -> list[Row]:
     """Windows of five tasks a frame; a row of the table counts."""
     done = _drive(bench, "metrics", records=5)
-    return [_rate(done, "metric windows, 5 per frame", done.driven.windows, 7500, bench.raw.get("insert windows"))]
+    return [_rate(done, "metric windows, 5 per frame", 7500, bench.raw.get("insert windows"))]
 
 
 def mixed(bench: Bench) -> list[Row]:
     """Heartbeats, events and windows in turn, five records a frame; no target of its own."""
     done = _drive(bench, "mixed", records=5)
-    records = done.driven.heartbeats + done.driven.events + done.driven.windows
-    return [Row("mixed records", "/s", records / done.seconds, problem=done.problem, details=done.details)]
+    return [Row("mixed records", "/s", done.records / done.seconds, problem=done.problem, details=done.details)]
 
 
 def connect_agents(bench: Bench) -> None:
@@ -55,11 +54,11 @@ def _drive(bench: Bench, kind: str, records: int = 1) -> Ingested:
     return done
 
 
-def _rate(done: Ingested, what: str, records: int, target: float, raw: Raw | None) -> Row:
-    return Row(what, "/s", records / done.seconds, "at least", target, raw, done.problem, done.details)
+def _rate(done: Ingested, what: str, target: float, raw: Raw | None) -> Row:
+    return Row(what, "/s", done.records / done.seconds, "at least", target, raw, done.problem, done.details)
 
 
-def _cost(done: Ingested, rate: Row, records: int, target: float, raw: Raw | None = None) -> list[Row]:
+def _cost(done: Ingested, rate: Row, target: float, raw: Raw | None = None) -> list[Row]:
     """What the web processes needed for it."""
-    seconds = done.cpu["web"] / records * 1000
+    seconds = done.cpu["web"] / done.records * 1000
     return [Row(f"{rate.what}: CPU-s of web per 1,000", "s", seconds, "at most", target, raw)]
