@@ -4,7 +4,7 @@ import itertools
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -153,33 +153,71 @@ def _timed(write: Callable[[bytes], object], what: bytes) -> float:
     return time.perf_counter() - began
 
 
-def _insert_statement(table: str, columns: str, rows: list[Fields]) -> bytes:
-    """With literals, so that nothing is spent on parameters; the values are this module's own."""
-    lines = ",".join(f"({','.join(map(_literal, row))})" for row in rows)
-    return f"INSERT INTO {table} ({columns}) VALUES {lines} ON CONFLICT DO NOTHING".encode()
+def _insert_statement(table: str, columns: Mapping[str, str], rows: list[Fields]) -> bytes:
+    """One literal array a column: PostgreSQL takes that in half the time of one literal a value."""
+    arrays = ",".join(
+        f"'{{{','.join(map(_element, values))}}}'::{kind}[]"
+        for kind, values in zip(columns.values(), zip(*rows, strict=True), strict=True)
+    )
+    names = ",".join(columns)
+    return f"INSERT INTO {table} ({names}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING".encode()
 
 
-def _literal(value: str | None) -> str:
-    return "NULL" if value is None else f"'{value}'"
+def _element(value: str | None) -> str:
+    """An element of an array literal; the values are this module's own and hold no apostrophe."""
+    return "NULL" if value is None else '"{}"'.format(value.replace('"', '\\"'))
 
 
 def _copy_lines(rows: list[Fields]) -> bytes:
     return "".join("\t".join("\\N" if value is None else value for value in row) + "\n" for row in rows).encode()
 
 
-def _copy(connection: Connection, table: str, columns: str, lines: bytes) -> None:
-    with connection.cursor().copy(f"COPY {table} ({columns}) FROM STDIN".encode()) as copy:
+def _copy(connection: Connection, table: str, columns: Mapping[str, str], lines: bytes) -> None:
+    with connection.cursor().copy(f"COPY {table} ({','.join(columns)}) FROM STDIN".encode()) as copy:
         copy.write(lines)
 
 
-_EVENT_COLUMNS = (
-    "event_id,kind,level,occurred_at,received_at,service_id,instance_id,command_id,task_name,actor,message,attempts,"
-    "duration_ms,failure_kind,exception_type,traceback,meta"
+_EVENT_COLUMNS = {
+    "event_id": "text",
+    "kind": "text",
+    "level": "text",
+    "occurred_at": "timestamptz",
+    "received_at": "timestamptz",
+    "service_id": "bigint",
+    "instance_id": "uuid",
+    "command_id": "uuid",
+    "task_name": "text",
+    "actor": "text",
+    "message": "text",
+    "attempts": "bigint",
+    "duration_ms": "bigint",
+    "failure_kind": "text",
+    "exception_type": "text",
+    "traceback": "text",
+    "meta": "jsonb",
+}
+_COUNTERS = (
+    "fetched",
+    "started",
+    "succeeded",
+    "retried",
+    "failed",
+    "dead_lettered",
+    "cancelled",
+    "timeouts",
+    "inflight",
 )
-_WINDOW_COLUMNS = (
-    "instance_id,task_name,window_id,window_started_at,window_ended_at,fetched,started,succeeded,retried,failed,"
-    "dead_lettered,cancelled,timeouts,inflight,avg_duration_ms,p95_duration_ms,received_at"
-)
+_WINDOW_COLUMNS = {
+    "instance_id": "uuid",
+    "task_name": "text",
+    "window_id": "text",
+    "window_started_at": "timestamptz",
+    "window_ended_at": "timestamptz",
+    **dict.fromkeys(_COUNTERS, "bigint"),
+    "avg_duration_ms": "float8",
+    "p95_duration_ms": "float8",
+    "received_at": "timestamptz",
+}
 
 
 def _event_rows() -> Iterator[list[Fields]]:
