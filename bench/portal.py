@@ -19,7 +19,7 @@ from tests.servers import free_port
 
 HOST = "127.0.0.1"
 AGENT_TOKEN = "token-of-the-bench"
-READY_WITHIN_S = 60
+READY_WITHIN_S = 120
 STOP_WITHIN_S = 20
 _LOG_TAIL_BYTES = 4000
 _MAKE_API_TOKEN = """

@@ -9,7 +9,8 @@ from bench.machine import Cores
 from bench.run import running_bench
 from bench.scenarios import fleet, latency, sweep, telemetry
 
-pytestmark = [pytest.mark.e2e, pytest.mark.needs_postgres, pytest.mark.needs_redis]
+# The first test starts five processes, which takes a busy machine its time.
+pytestmark = [pytest.mark.e2e, pytest.mark.needs_postgres, pytest.mark.needs_redis, pytest.mark.timeout(300)]
 
 # The scenarios that start processes again are left to `make bench`; all that they send is sent here too.
 SCENARIOS = {
