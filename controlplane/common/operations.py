@@ -1,4 +1,4 @@
-"""A migration operation that Django lacks: a plain table becomes one that is partitioned by week, and back."""
+"""Migration operations that Django lacks: partitions by week, and storage parameters, both on PostgreSQL only."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -14,6 +14,49 @@ from controlplane.common.partitions import WEEK, default_name, partition_name, w
 
 # Weeks further back get no partition of their own; their rows stay in the DEFAULT one until retention deletes them.
 BACK_MAX = timedelta(days=400)
+
+
+class LeaveRoom(Operation):
+    """On PostgreSQL, fill the pages of a model's table to `percent` only.
+
+    An update that changes no indexed column then finds room on its own page and touches no index (a HOT update). Rows
+    that are there already move as they are updated.
+    """
+
+    reduces_to_sql = False
+    reversible = True
+
+    def __init__(self, model_name: str, percent: int) -> None:
+        self.model_name, self.percent = model_name, percent
+
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        """Django does not know of pages."""
+
+    def describe(self) -> str:
+        return f"Fill the pages of {self.model_name} to {self.percent} %"
+
+    def database_forwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,  # noqa: ARG002 -- Django's signature
+        to_state: ProjectState,
+    ) -> None:
+        self._alter(app_label, schema_editor, to_state, f"SET (fillfactor = {self.percent})")
+
+    def database_backwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,  # noqa: ARG002 -- Django's signature
+        to_state: ProjectState,
+    ) -> None:
+        self._alter(app_label, schema_editor, to_state, "RESET (fillfactor)")
+
+    def _alter(self, app_label: str, editor: BaseDatabaseSchemaEditor, state: ProjectState, change: str) -> None:
+        model = state.apps.get_model(app_label, self.model_name)
+        if editor.connection.vendor == "postgresql" and self.allow_migrate_model(editor.connection.alias, model):
+            editor.execute(f"ALTER TABLE {editor.quote_name(model._meta.db_table)} {change}")
 
 
 class PartitionByWeek(Operation):
