@@ -1,6 +1,7 @@
 """Load processes: each holds a part of the fleet and does what the bench asks of it."""
 
 import asyncio
+import contextlib
 import functools
 import multiprocessing
 import multiprocessing.connection
@@ -102,7 +103,9 @@ class Load:
 
     def close(self) -> None:
         for process, connection in self._processes:
-            connection.send(None)
+            # A signal to the whole group may have ended it already.
+            with contextlib.suppress(OSError):
+                connection.send(None)
             process.join(_END_WITHIN_S)
             if process.is_alive():
                 process.kill()
