@@ -23,6 +23,7 @@ from django.utils import timezone
 from agents.gateways.admission import Admission
 from agents.gateways.answers import AnswerBatcher, answer_batcher
 from agents.gateways.dispatch import Dispatcher, Socket
+from agents.gateways.inbox import ReadAhead
 from agents.models import Replica, Session
 from agents.services.holding import Pulse, pulse
 from agents.services.refusals import record_refusal
@@ -58,8 +59,6 @@ _CUT_WINDOW = timedelta(minutes=10)
 # How many hellos share one transaction, and for how long those that follow each other wait for company.
 _HELLO_BATCH = 250
 _HELLO_PAUSE_S = 0.02
-# Frames that were read ahead of their turn, of all sockets together.
-READ_AHEAD_BYTES_MAX = 32 * 1024 * 1024
 # The drain has taken its time when a process signs off; the reconciler of any other one does it as well.
 _SIGN_OFF_S = 0.5
 
@@ -94,7 +93,7 @@ class Hub:
         self.answers = answer_batcher()
         self.dispatcher = Dispatcher(self.call, self._sockets)
         self.admission = Admission(now=asyncio.get_running_loop().time())
-        self.read_ahead_bytes = 0
+        self.read_ahead = ReadAhead()
         self._tokens = Gatherer("tokens", self._check_tokens, batch_size=_HELLO_BATCH, pause_s=_HELLO_PAUSE_S)
         self._hellos = Gatherer(
             "hellos",

@@ -7,7 +7,6 @@ import asyncio
 import logging
 import random
 import sys
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
@@ -19,11 +18,13 @@ from django.utils import timezone
 
 from agents.gateways.admission import TurnedAway
 from agents.gateways.answers import PendingAnswer
-from agents.gateways.hub import READ_AHEAD_BYTES_MAX, Hub, running_hub
+from agents.gateways.hub import Hub, running_hub
+from agents.gateways.inbox import Inbox, Message, Receive
 from agents.gateways.onestep import protocol, wire
 from agents.gateways.onestep.building import build_command, build_error, build_hello_ack
 from agents.gateways.onestep.protocol import SessionContext
 from agents.gateways.onestep.reading import LARGE_FRAME_CHARS, ProtocolError, parse_envelope
+from agents.gateways.outbox import Outbox
 from agents.models import Instance
 from agents.models.instance import Dialect
 from agents.services.actors import SYSTEM
@@ -44,7 +45,6 @@ CLOSE_POLICY_VIOLATION = 1008
 CLOSE_TOO_BIG = 1009
 CLOSE_INTERNAL_ERROR = 1011
 CLOSE_SERVICE_RESTART = 1012
-CLOSE_TRY_LATER = 1013
 CLOSE_SUPERSEDED = 4001
 CLOSE_TOKEN_REVOKED = 4003
 _CUT_CODES = {
@@ -60,10 +60,6 @@ RATE_NOTICE_EVERY_S = 30
 # An answered command comes back as an acknowledgement and a result.
 _ANSWERS_PER_COMMAND = 2
 _ANSWER_TYPES = ("command_ack", "command_result")
-# Frames that wait for a peer that does not read; beyond it nothing more is claimed for it.
-_OUTBOX_MAX = 100
-# Frames of one agent that are read while an earlier one waits for room: a minute of an ordinary agent.
-READ_AHEAD_MAX = 32
 # What one agent may hold of the buffer: one part in so many.
 _BUFFER_SHARE = 10
 _AWAY_RETRY_S = 5
@@ -75,7 +71,6 @@ _REASON_MAX_BYTES = 123
 P = ParamSpec("P")
 T = TypeVar("T")
 Item = TypeVar("Item")
-Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
@@ -127,7 +122,6 @@ class OneStepConsumer:
     """
 
     __slots__ = (
-        "_ahead",
         "_answers_due",
         "_bucket",
         "_context",
@@ -136,15 +130,13 @@ class OneStepConsumer:
         "_held_until",
         "_hello_deadline",
         "_hellos",
+        "_inbox",
         "_is_open",
         "_needs_sync",
         "_noticed_at",
         "_outbox",
-        "_receive",
-        "_receiving",
         "_scope",
         "_send",
-        "_sending",
         "_touched_at",
         "credential",
         "hub",
@@ -160,16 +152,15 @@ class OneStepConsumer:
 
     def __init__(self, hub: Hub, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         self.hub = hub
-        self._scope, self._receive, self._send = scope, receive, send
+        self._scope, self._send = scope, send
+        self._inbox = Inbox(receive, hub.read_ahead)
+        self._outbox = Outbox(self._send_frame, on_relief=self._ask_for_more)
         self._context: SessionContext | None = None
         self._is_open = False
         self._hello_deadline: asyncio.TimerHandle | None = None
         self._hellos: TokenBucket | None = None
         self._needs_sync = False
         self._goodbye: asyncio.Task[None] | None = None
-        # Frames that were read before their turn, and the read that is under way.
-        self._ahead: deque[dict[str, Any]] | None = None
-        self._receiving: asyncio.Task[dict[str, Any]] | None = None
         # What it sends too fast, and how many of its answers are asked for.
         self._bucket: TokenBucket | None = None
         self._noticed_at = -float(RATE_NOTICE_EVERY_S)
@@ -177,9 +168,6 @@ class OneStepConsumer:
         # Records in the buffer since it last held none of them, and the buffer's count after the last.
         self._held = self._held_until = 0
         self._touched_at = 0.0
-        # Frames that the hub wants sent.
-        self._outbox: deque[str] | None = None
-        self._sending: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Let the agent in and handle one message after the other until the connection ends."""
@@ -187,7 +175,7 @@ class OneStepConsumer:
             if not await self._come_in():
                 return
             while True:
-                message = await self._next_message()
+                message = await self._inbox.next()
                 if message["type"] != "websocket.receive":
                     self._disconnected(message.get("code") or 1005)
                     return
@@ -248,10 +236,7 @@ class OneStepConsumer:
         self._is_open = False
         if self._hello_deadline is not None:
             self._hello_deadline.cancel()
-        if self._receiving is not None:
-            self._receiving.cancel()
-        while self._ahead:
-            self._pop_ahead()
+        self._inbox.close()
         if self._context is not None:
             self._context = None
             self.hub.detach(self, reason=f"closed_{code}")
@@ -272,56 +257,7 @@ class OneStepConsumer:
         if error.closes:
             await self._close(CLOSE_POLICY_VIOLATION, str(error))
 
-    # --- reading, and not reading
-
-    async def _next_message(self) -> dict[str, Any]:
-        if self._ahead:
-            return self._pop_ahead()
-        if self._receiving is not None:
-            receiving, self._receiving = self._receiving, None
-            return await receiving
-        return await self._receive()
-
-    def _pop_ahead(self) -> dict[str, Any]:
-        if self._ahead is None:
-            raise IndexError("Nothing was read ahead.")
-        message = self._ahead.popleft()
-        self.hub.read_ahead_bytes -= _weight(message)
-        return message
-
-    def _may_read_ahead(self) -> bool:
-        if not self._ahead:
-            return self.hub.read_ahead_bytes < READ_AHEAD_BYTES_MAX
-        return (
-            len(self._ahead) < READ_AHEAD_MAX
-            and self._ahead[-1]["type"] == "websocket.receive"
-            and self.hub.read_ahead_bytes < READ_AHEAD_BYTES_MAX
-        )
-
-    async def _while_reading(self, work: Awaitable[T]) -> T:
-        """Wait for `work`, and within bounds read on meanwhile.
-
-        The agent's pings are among what is read: one that hears nothing of them for 20 to 40 s hangs up, and comes
-        back with all that it could not send.
-        """
-        waiting = asyncio.ensure_future(work)
-        try:
-            while not waiting.done():
-                if not self._may_read_ahead():
-                    await asyncio.wait({waiting})
-                    break
-                if self._receiving is None:
-                    self._receiving = asyncio.ensure_future(self._receive())
-                await asyncio.wait({waiting, self._receiving}, return_when=asyncio.FIRST_COMPLETED)
-                if self._receiving.done():
-                    message, self._receiving = self._receiving.result(), None
-                    if self._ahead is None:
-                        self._ahead = deque()
-                    self._ahead.append(message)
-                    self.hub.read_ahead_bytes += _weight(message)
-            return await waiting
-        finally:
-            waiting.cancel()
+    # --- pace
 
     async def _pace(self, size: int, *, is_answer: bool) -> None:
         """Take a frame of `size` characters into account: an agent that sends too much is read no faster.
@@ -349,7 +285,7 @@ class OneStepConsumer:
 
     # --- frames of the agent
 
-    async def _take(self, message: dict[str, Any]) -> None:
+    async def _take(self, message: Message) -> None:
         if not self._is_open or self._goodbye is not None:
             return
         text = message.get("text")
@@ -477,7 +413,7 @@ class OneStepConsumer:
             self._held = 0
         try:
             if self._held and self._held + len(reports) > settings.INGEST_QUEUE_SIZE // _BUFFER_SHARE:
-                await self._while_reading(batcher.flush())
+                await self._inbox.wait_for(batcher.flush())
                 self._held = 0
             await self._put(batcher, reports, size_bytes)
         except asyncio.CancelledError:
@@ -489,7 +425,7 @@ class OneStepConsumer:
 
     async def _put(self, batcher: MicroBatcher[Item], items: Sequence[Item], size_bytes: int) -> None:
         if batcher.is_full:
-            await self._while_reading(batcher.put_many(items, size_bytes=size_bytes))
+            await self._inbox.wait_for(batcher.put_many(items, size_bytes=size_bytes))
         else:
             await batcher.put_many(items, size_bytes=size_bytes)
 
@@ -542,7 +478,7 @@ class OneStepConsumer:
         )
         if not self.hub.batcher.is_stored(self._held_until):
             # What the agent reported before its result is stored before it: "synced" means that the topology is here.
-            await self._while_reading(self.hub.batcher.flush())
+            await self._inbox.wait_for(self.hub.batcher.flush())
         await self._answer(result.command_id, body, context, size_bytes=len(payload))
 
     async def _answer(self, command_id: str, body: Ack | Result, context: SessionContext, *, size_bytes: int) -> None:
@@ -568,18 +504,21 @@ class OneStepConsumer:
             return
         if isinstance(error, SessionEnded):
             self.cut(error.reason)
+        elif self._outbox.is_congested:
+            # Errors to somebody who does not read them would pile up.
+            return
         elif isinstance(error, CommandUnknown | DuplicateResult):
-            self._post([build_error(error.code, str(error), closes=False)])
+            self._outbox.post([build_error(error.code, str(error), closes=False)])
         else:
-            self._post([build_error("internal_error", "The portal failed on this frame.", closes=False)])
+            self._outbox.post([build_error("internal_error", "The portal failed on this frame.", closes=False)])
 
     def _salvage(self) -> None:
         """Hand over the telemetry that was read ahead: the server ends, and the agent holds it for delivered.
 
         Answers to commands may go: the agent repeats them when its next session gets the command again.
         """
-        while self._ahead:
-            text = self._pop_ahead().get("text")
+        while len(self._inbox):
+            text = self._inbox.pop().get("text")
             if text is None or self._context is None:
                 continue
             try:
@@ -594,31 +533,14 @@ class OneStepConsumer:
 
     @property
     def is_congested(self) -> bool:
-        return self._outbox is not None and len(self._outbox) >= _OUTBOX_MAX
+        return self._outbox.is_congested
 
     def deliver(self, commands: Sequence[ClaimedCommand]) -> None:
         self._answers_due += _ANSWERS_PER_COMMAND * len(commands)
-        self._post([build_command(command) for command in commands])
+        self._outbox.post([build_command(command) for command in commands])
 
-    def _post(self, frames: Iterable[str]) -> None:
-        """Send beside whatever this socket does: neither a slow frame of its agent nor a slow reader holds it up."""
-        if self._outbox is None:
-            self._outbox = deque()
-        self._outbox.extend(frames)
-        if self._sending is None:
-            self._sending = asyncio.get_running_loop().create_task(self._send_outbox())
-
-    async def _send_outbox(self) -> None:
-        outbox, was_congested = self._outbox, self.is_congested
-        try:
-            while outbox and self._context is not None:
-                await self._send_frame(outbox.popleft())
-        except OSError:
-            # The peer is gone; the server tells so next.
-            self._is_open = False
-        finally:
-            self._outbox = self._sending = None
-        if was_congested and self._context is not None:
+    def _ask_for_more(self) -> None:
+        if self._context is not None:
             self.hub.dispatcher.wake([self._context.session_id])
 
     def cut(self, reason: str) -> None:
@@ -641,10 +563,6 @@ class OneStepConsumer:
             logger.info("onestep.goodbye_unheard session=%s error=%r", self.session_id, error)
         finally:
             self._is_open = False
-
-
-def _weight(message: MutableMapping[str, Any]) -> int:
-    return len(message.get("text") or message.get("bytes") or "")
 
 
 def _heartbeat_interval_s() -> int:

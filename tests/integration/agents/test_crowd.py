@@ -15,7 +15,8 @@ from django.test import AsyncClient
 
 from agents.gateways import answers, dispatch, hub
 from agents.gateways.hub import stop_hub
-from agents.gateways.onestep.consumer import READ_AHEAD_MAX, _heartbeat_interval_s
+from agents.gateways.inbox import READ_AHEAD_MAX
+from agents.gateways.onestep.consumer import _heartbeat_interval_s
 from agents.models import Command, Event, Instance, Replica, Session
 from agents.selectors.replicas import queue_figures
 from agents.services.actors import Actor
@@ -161,14 +162,14 @@ async def test_a_reader_that_stalls_delays_no_order_of_others(connect):
 
 
 async def test_nothing_more_is_claimed_for_a_reader_that_stalls_until_it_reads(connect, monkeypatch):
-    monkeypatch.setattr("agents.gateways.onestep.consumer._OUTBOX_MAX", 1)
+    monkeypatch.setattr("agents.gateways.outbox.OUTBOX_MAX", 1)
     peer = Peer()
     agent = Agent()
     await connect(agent, behind=peer)
     peer.stalling = True
     first = await order(agent)
     [consumer] = connect.hub._sockets.values()
-    await until(lambda: consumer._sending is not None)
+    await until(lambda: consumer._outbox._sending is not None)
     second = await order(agent)
     await until(lambda: consumer.is_congested)
 
@@ -313,9 +314,9 @@ async def test_a_socket_that_waits_for_room_is_read_ahead_and_all_is_stored(full
             await socket.send_frame(agent.events(frames.event(event_id=f"e{number:02}", occurred_at=frames.SENT_AT)))
         [consumer] = connect.hub._sockets.values()
         # Ten wait in the buffer at most, one in the socket's hands, and the rest ahead of its turn.
-        await until(lambda: consumer._ahead and socket.input_queue.empty())
-        assert connect.hub.read_ahead_bytes > 0
-        assert len(consumer._ahead) <= READ_AHEAD_MAX
+        await until(lambda: len(consumer._inbox) and socket.input_queue.empty())
+        assert connect.hub.read_ahead.size > 0
+        assert len(consumer._inbox) <= READ_AHEAD_MAX
 
     await stored(connect.hub, socket)
     names = [
@@ -323,7 +324,7 @@ async def test_a_socket_that_waits_for_room_is_read_ahead_and_all_is_stored(full
         async for name in Event.objects.filter(kind="task.started").order_by("id").values_list("event_id", flat=True)
     ]
     assert names == [f"e{number:02}" for number in range(30)]
-    assert connect.hub.read_ahead_bytes == 0
+    assert connect.hub.read_ahead.size == 0
 
 
 async def test_reading_ahead_has_an_end(full_buffer, connect):
@@ -333,7 +334,7 @@ async def test_reading_ahead_has_an_end(full_buffer, connect):
         for number in range(READ_AHEAD_MAX + 30):
             await socket.send_frame(agent.events(frames.event(event_id=f"e{number}")))
         [consumer] = connect.hub._sockets.values()
-        await until(lambda: consumer._ahead and len(consumer._ahead) == READ_AHEAD_MAX)
+        await until(lambda: len(consumer._inbox) == READ_AHEAD_MAX)
         assert not socket.input_queue.empty()
 
     await stored(connect.hub, socket)
@@ -372,7 +373,7 @@ async def test_a_process_that_ends_while_the_writer_hangs_ends_and_counts_what_i
         for number in range(30):
             await socket.send_frame(agent.events(frames.event(event_id=f"e{number}")))
         [consumer] = connect.hub._sockets.values()
-        await until(lambda: consumer._ahead and socket.input_queue.empty())
+        await until(lambda: len(consumer._inbox) and socket.input_queue.empty())
 
         # What the server does with those who do not come to an end by themselves.
         socket.future.cancel()

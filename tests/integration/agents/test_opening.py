@@ -146,9 +146,12 @@ def test_a_new_version_is_noted_once_for_its_service(replica):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_processes_that_open_the_same_instances_at_once_neither_fail_nor_open_twice():
+@pytest.mark.parametrize("known", [False, True])
+def test_processes_that_open_the_same_instances_at_once_neither_fail_nor_open_twice(known):
     replicas = [start_replica(Replica.Kind.WEB) for _ in range(4)]
-    instance_ids = [uuid.uuid4() for _ in range(20)]
+    instance_ids = [uuid.uuid4() for _ in range(100)]
+    if known:
+        open_sessions([opening(one, name=f"s{one.int % 3}") for one in instance_ids], replica_id=replicas[0].pk)
     barrier = threading.Barrier(len(replicas))
     outcomes, failures = [], []
 
