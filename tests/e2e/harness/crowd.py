@@ -88,6 +88,8 @@ class Streamer:
             self.sessions.append(len(self.written))
             listening = asyncio.create_task(self._listen(connection))
             try:
+                # As the real client does on each session; the portal would ask for it with every heartbeat.
+                await self._write(connection, self.agent.sync(frames.task(), sent_at=_now()))
                 await self._report(connection)
             except ConnectionClosed as closed:
                 self.closes.append(closed.rcvd.code if closed.rcvd else None)
