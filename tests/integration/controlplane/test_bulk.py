@@ -2,16 +2,17 @@
 
 import threading
 import uuid
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from django.db import DatabaseError, connections, transaction
+from django.db import DatabaseError, connection, connections, transaction
 from django.utils.timezone import now
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from agents.models import Event, Instance
-from controlplane.common import bulk
+from controlplane.common import bulk, copying
 from controlplane.common.batching import blames_data
 from tasks_app.models import CustomMetric, TaskControls
 from tests.factories import InstanceFactory
@@ -167,15 +168,12 @@ SAMPLES = st.fixed_dictionaries(
     [(Event, "event_id", EVENTS), (CustomMetric, "window_id", SAMPLES)],
     ids=["event", "sample"],
 )
-def test_many_rows_at_once_are_stored_as_the_orm_stores_each(model, key, sent):
+@pytest.mark.parametrize("way", ["insert", pytest.param("copy", marks=pytest.mark.needs_postgres)])
+def test_many_rows_at_once_are_stored_as_the_orm_stores_each(model, key, sent, way, monkeypatch):
+    monkeypatch.setattr(copying, "ROWS_MIN", 1 if way == "copy" else 1000)
+
     @given(st.lists(sent, min_size=1, max_size=5))
-    @settings(
-        max_examples=100,
-        deadline=None,
-        derandomize=True,
-        suppress_health_check=list(HealthCheck),
-        phases=[Phase.generate],
-    )
+    @EXAMPLES
     @transaction.atomic
     def check(rows):
         model.objects.all().delete()
@@ -215,6 +213,71 @@ def insert_events(*changes):
     bulk.insert_new(Event, tuple(usual), [tuple((usual | change).values()) for change in changes])
 
 
+@pytest.fixture
+def copying_all(monkeypatch):
+    """COPY for any number of rows, with no memory of earlier duplicates."""
+    monkeypatch.setattr(copying, "ROWS_MIN", 1)
+    monkeypatch.setattr(copying, "_wary_until", {})
+
+
+@contextmanager
+def copies():
+    """Collects, of what runs inside, the statements that are no SELECT, by their first word."""
+    words = []
+
+    def note(execute, sql, params, many, context):
+        words.append(sql.split()[0])
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(note):
+        yield words
+
+
+@pytest.mark.needs_postgres
+@pytest.mark.parametrize("text", ["", "\\.", "a\n\\.\nb", "\\N", '"', ',"', "\r", "\r\n", " x ", "\\"])
+def test_copy_takes_texts_that_mean_something_to_it(copying_all, text):
+    with copies() as words:
+        insert_events({"event_id": "1", "message": text, "meta": {"v": text}}, {"event_id": "2", "message": text})
+
+    assert words == ["SAVEPOINT", "RELEASE"]
+    assert list(Event.objects.order_by("event_id").values_list("message", "meta")) == [(text, {"v": text}), (text, {})]
+
+
+@pytest.mark.needs_postgres
+def test_where_copy_meets_a_double_the_rest_is_inserted_and_copy_rests(copying_all):
+    insert_events({"event_id": "known", "message": "first"})
+
+    with copies() as words:
+        insert_events({"event_id": "new"}, {"event_id": "known", "message": "x"}, {"event_id": "last"})
+        insert_events({"event_id": "later"})
+
+    assert words == ["SAVEPOINT", "ROLLBACK", "RELEASE", "INSERT", "INSERT"]
+    stored = {"known": "first", "new": "", "last": "", "later": ""}
+    assert dict(Event.objects.values_list("event_id", "message")) == stored
+
+
+@pytest.mark.needs_postgres
+def test_copy_is_tried_again_after_a_while(copying_all, monkeypatch):
+    insert_events({"event_id": "known"})
+    insert_events({"event_id": "known"})
+    monkeypatch.setattr(copying, "WARY_FOR_S", -1.0)
+    monkeypatch.setattr(copying, "_wary_until", {})
+    insert_events({"event_id": "known"})
+
+    with copies() as words:
+        insert_events({"event_id": "new"})
+
+    assert words == ["SAVEPOINT", "RELEASE"]
+
+
+@pytest.mark.needs_postgres
+def test_few_rows_are_not_worth_a_copy():
+    with copies() as words:
+        insert_events({"event_id": "1"}, {"event_id": "2"})
+
+    assert words == ["INSERT"]
+
+
 def test_doubles_and_what_is_known_are_left_out():
     insert_events({"event_id": "known", "message": "first"})
 
@@ -223,6 +286,7 @@ def test_doubles_and_what_is_known_are_left_out():
     assert dict(Event.objects.values_list("event_id", "message")) == {"known": "first", "new": ""}
 
 
+@pytest.mark.parametrize("rows_min", [1000, 1])
 @pytest.mark.parametrize(
     "hostile",
     [
@@ -235,7 +299,8 @@ def test_doubles_and_what_is_known_are_left_out():
         pytest.param({"task_name": "n" * 256}, marks=pytest.mark.needs_postgres),
     ],
 )
-def test_a_value_that_cannot_be_stored_is_blamed_and_the_rest_is_stored_without_it(hostile):
+def test_a_value_that_cannot_be_stored_is_blamed_and_the_rest_is_stored_without_it(hostile, rows_min, monkeypatch):
+    monkeypatch.setattr(copying, "ROWS_MIN", rows_min)
     with pytest.raises(Exception) as refusal, transaction.atomic():  # noqa: PT011 -- any that is not a reason to wait
         insert_events({"event_id": "good"}, {"event_id": "bad"} | hostile)
 
