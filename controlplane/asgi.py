@@ -17,6 +17,7 @@ django.setup(set_prefix=False)
 
 from channels.routing import ProtocolTypeRouter  # noqa: E402
 from django.conf import settings  # noqa: E402
+from django.core.handlers.asgi import ASGIHandler  # noqa: E402
 
 from agents.gateways.hub import running_hub, stop_hub  # noqa: E402
 from agents.gateways.onestep.consumer import agent_socket  # noqa: E402
@@ -27,6 +28,7 @@ from controlplane.common.sockets import unknown_socket  # noqa: E402
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
+Application = Callable[..., Awaitable[None]]
 
 
 async def lifespan(_scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,7 +49,20 @@ async def lifespan(_scope: Scope, receive: Receive, send: Send) -> None:
 
 
 # As many as the pool has connections to the database by default: more would wait for one.
-_HTTP_THREADS = 16
+HTTP_THREADS = 16
+
+pages = ThreadedHandler(threads=HTTP_THREADS)
+# On the server's own event loop: they tell of its hub, and must answer while all threads wait for the database.
+_probes = ASGIHandler()
+_PROBES = ("/healthz", "/readyz")
+
+
+async def http(scope: Scope, receive: Receive, send: Send) -> None:
+    """HTTP by path, below the path that the server is mounted at."""
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    handler: Application = _probes if path in _PROBES else pages
+    await handler(scope, receive, send)
+
 
 # Compared as they are: a URL pattern per connection and the copies of its scope cost more than all agents' paths.
 _SOCKETS = {"/api/v1/agents/ws": agent_socket}
@@ -61,7 +76,7 @@ async def sockets(scope: Scope, receive: Receive, send: Send) -> None:
 
 application = ProtocolTypeRouter(
     {
-        "http": limit_bodies(ThreadedHandler(threads=_HTTP_THREADS), max_bytes=settings.HTTP_BODY_MAX_BYTES),
+        "http": limit_bodies(http, max_bytes=settings.HTTP_BODY_MAX_BYTES),
         "websocket": sockets,
         "lifespan": lifespan,
     }

@@ -92,7 +92,7 @@ async def stored(hub, *sockets):
     Telemetry is not acknowledged, but frames are handled in order: when the portal answers an acknowledgement of a
     command that does not exist, it has taken what came before.
     """
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(ANSWER_WITHIN_S):
         for socket in sockets:
             await socket.send_frame(frames.ack(NO_COMMAND))
             while (await socket.frame())["payload"].get("code") != "unknown_command":

@@ -27,7 +27,7 @@ class ThreadedHandler(ASGIHandler):
     """
 
     def __init__(self, *, threads: int) -> None:
-        self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="http")
+        self.threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="http")
         super().__init__()
 
     def load_middleware(self, is_async: bool = False) -> None:  # noqa: ARG002 -- Django's signature
@@ -38,7 +38,7 @@ class ThreadedHandler(ASGIHandler):
             body = await self.read_body(receive)
         except RequestAborted:
             return
-        response = await asyncio.get_running_loop().run_in_executor(self._threads, self._respond, scope, body)
+        response = await asyncio.get_running_loop().run_in_executor(self.threads, self._respond, scope, body)
         if response.streaming:
             await self._stream(response, receive, send)
         else:
