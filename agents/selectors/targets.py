@@ -3,13 +3,13 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 from uuid import UUID
 
 from django.db import connection
 from django.db.models import OuterRef, Subquery
 
 from agents.models import Instance, Session
+from controlplane.common.database import any_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,15 @@ _ORDER_STATES = """
     SELECT i.id, i.service_id, i.node_name, i.connectivity, s.id, s.accepted_capabilities, s.replica_id,
         r.id IS NOT NULL AND r.stopped_at IS NULL
     FROM agents_instance i
-    LEFT JOIN agents_session s ON s.instance_id = i.id AND s.status = 'active'
+    LEFT JOIN {active} ON s.instance_id = i.id AND s.status = 'active'
     LEFT JOIN agents_replica r ON r.id = s.replica_id
     WHERE i.id
 """
+# One short index scan per instance: PostgreSQL would rather read the table, for a handful already.
+_ACTIVE = {
+    "postgresql": "LATERAL (SELECT * FROM agents_session WHERE instance_id = i.id AND status = 'active' LIMIT 1) s",
+    "sqlite": "agents_session s",
+}
 # In the order of the models, as `from_db` takes them.
 _INSTANCE_COLUMNS = ("id", "service_id", "node_name", "connectivity")
 _SESSION_COLUMNS = ("id", "instance_id", "replica_id", "accepted_capabilities")
@@ -64,8 +69,8 @@ def order_states(instance_ids: Sequence[UUID], *, with_last_session: bool) -> di
     """
     states = {}
     with connection.cursor() as cursor:
-        among, parameters = _any_of(instance_ids)
-        cursor.execute(_ORDER_STATES + among, parameters)
+        among, parameters = any_of(instance_ids)
+        cursor.execute(_ORDER_STATES.format(active=_ACTIVE[connection.vendor]) + among, parameters)
         for instance_id, service_id, node_name, connectivity, session_id, capabilities, replica_id, is_live in cursor:
             key = _uuid(instance_id)
             instance = Instance.from_db(connection.alias, _INSTANCE_COLUMNS, (key, service_id, node_name, connectivity))
@@ -78,12 +83,6 @@ def order_states(instance_ids: Sequence[UUID], *, with_last_session: bool) -> di
         newest = _newest_sessions([key for key, state in states.items() if state.session is None])
         states |= {key: replace(states[key], last_session=session) for key, session in newest.items()}
     return states
-
-
-def _any_of(ids: Sequence[UUID]) -> tuple[str, list[Any]]:
-    if connection.vendor == "postgresql":
-        return "= ANY(%s)", [list(ids)]
-    return f"IN ({', '.join(['%s'] * len(ids))})", [each.hex for each in ids]
 
 
 def _uuid(value: UUID | str) -> UUID:

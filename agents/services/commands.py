@@ -16,7 +16,8 @@ from typing import Literal
 from uuid import UUID
 
 from django.db import transaction
-from django.utils import timezone
+from django.utils import timezone, translation
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from agents.models import Command, Instance
@@ -29,6 +30,7 @@ from agents.services.events import command_event, record_events
 from agents.services.orders import Order
 from controlplane.common.bulk import insert_new
 from controlplane.common.hints import hint_replicas
+from controlplane.common.joining import Joiner
 
 Outcome = Literal["dispatched", "queued", "skipped", "rejected"]
 Status = Command.Status
@@ -70,31 +72,71 @@ class FanOut:
     targets: list[Target] = field(default_factory=list)
 
 
-@transaction.atomic
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """An order for instances. `refusals` are reasons of a higher layer against single ones.
+
+    `language` is that of whoever reads why an instance cannot take it.
+    """
+
+    instance_ids: Sequence[UUID]
+    order: Order
+    actor: Actor
+    refusals: Mapping[UUID, Refusal] = field(default_factory=dict)
+    language: str | None = field(default_factory=get_language)
+
+
 def queue_commands(
     instance_ids: Sequence[UUID], order: Order, *, actor: Actor, refusals: Mapping[UUID, Refusal] | None = None
 ) -> list[Target]:
     """Make one command per instance that can take the order now or, if the order may be held, later.
 
-    `refusals` are reasons of a higher layer against single instances. The order must have been validated. Returns a
-    target per instance that exists, in the given order. Three statements, whatever the number of instances; a fourth
-    where the order may be held.
+    The order must have been validated. Returns a target per instance that exists, in the given order. Orders of the
+    same moment share their statements and their commit.
+    """
+    return _queue_joined(Ordered(instance_ids, order, actor, refusals or {}))
+
+
+@transaction.atomic
+def queue_orders(ordered: Sequence[Ordered]) -> list[list[Target]]:
+    """The targets of each order, with their commands made: see `queue_commands`.
+
+    Three statements, whatever the number of orders and instances; a fourth where an order may be held.
     """
     now = timezone.now()
-    states = order_states(instance_ids, with_last_session=order.hold)
-    targets, commands, holders = [], [], set()
-    for state in (states[instance_id] for instance_id in instance_ids if instance_id in states):
-        outcome, refusal = _decide(state, order, (refusals or {}).get(state.instance.pk))
-        command = None
-        if outcome in {"dispatched", "queued"}:
-            command = _new_command(state.instance, order, actor, now)
-            commands.append(command)
-        if outcome == "dispatched" and state.session is not None and state.session.replica_id:
-            holders.add((state.session.replica_id, state.instance.pk))
-        targets.append(Target(state.instance, state.session.pk if state.session else None, outcome, refusal, command))
+    instance_ids = dict.fromkeys(instance_id for each in ordered for instance_id in each.instance_ids)
+    states = order_states(list(instance_ids), with_last_session=any(each.order.hold for each in ordered))
+    queued = [_targets(each, states, now) for each in ordered]
+    targets = [target for found in queued for target in found]
+    # The keys of the instances are locked in one order, whoever asks for them.
+    commands = sorted((target.command for target in targets if target.command), key=attrgetter("instance_id"))
     insert_new(Command, _COLUMNS, [_row(command) for command in commands])
     record_events(command_event(command, EventKind.COMMAND_QUEUED, now) for command in commands)
+    holders = {
+        (session.replica_id, target.instance.pk)
+        for target in targets
+        if target.outcome == "dispatched"
+        and (session := states[target.instance.pk].session) is not None
+        and session.replica_id
+    }
     transaction.on_commit(lambda: _hint_holders(holders), robust=True)
+    return queued
+
+
+_queue_joined = Joiner(queue_orders, batch_size=100)
+
+
+def _targets(ordered: Ordered, states: Mapping[UUID, TargetState], now: datetime) -> list[Target]:
+    targets = []
+    with translation.override(ordered.language):
+        for instance_id in ordered.instance_ids:
+            if (state := states.get(instance_id)) is None:
+                continue
+            outcome, refusal = _decide(state, ordered.order, ordered.refusals.get(instance_id))
+            takes = outcome in {"dispatched", "queued"}
+            command = _new_command(state.instance, ordered.order, ordered.actor, now) if takes else None
+            session_id = state.session.pk if state.session else None
+            targets.append(Target(state.instance, session_id, outcome, refusal, command))
     return targets
 
 

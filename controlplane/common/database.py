@@ -1,8 +1,20 @@
-"""Database connections of threads that must not wait for anybody else's."""
+"""What the two databases have in common, and connections of threads that must not wait for anybody else's."""
+
+from collections.abc import Collection
+from typing import Any
+from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
+
+
+def any_of(values: Collection[str | UUID]) -> tuple[str, list[Any]]:
+    """The end of a condition, behind a column: that it is any of these values; with its parameters."""
+    if connections[DEFAULT_DB_ALIAS].vendor == "postgresql":
+        return "= ANY(%s)", [list(values)]
+    stored = [value.hex if isinstance(value, UUID) else value for value in values]
+    return f"IN ({', '.join(['%s'] * len(stored))})", stored
 
 
 class OwnConnections:
