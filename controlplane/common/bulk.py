@@ -8,6 +8,7 @@ each time. Many rows at once are first tried by COPY, straight into their table.
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -20,6 +21,8 @@ from controlplane.common.copying import copy_new
 _VARIABLES_MAX = 30_000
 _TABLE = re.compile(r"\bt\.")
 _POSITION = "position"
+_POSITION_FIELD: "models.Field[Any, Any]" = models.BigIntegerField(db_column=_POSITION)
+_POSITION_FIELD.set_attributes_from_name(_POSITION)
 
 Fields = Sequence["models.Field[Any, Any]"]
 Rows = Sequence[Sequence[Any]]
@@ -127,11 +130,9 @@ def rows_where(
     connection = connections[router.db_for_write(columns[0][0])]
     fields = [_field(model, name) for model, name in columns]
     numbered = [(number, *row) for number, row in enumerate(rows)]
-    position: models.Field[Any, Any] = models.BigIntegerField(db_column=_POSITION)
-    position.set_attributes_from_name(_POSITION)
     found: list[int] = []
     with connection.cursor() as cursor:
-        for source, parameters in _sources([position, *fields], numbered, connection):
+        for source, parameters in _sources([_POSITION_FIELD, *fields], numbered, connection):
             cursor.execute(f"SELECT v.{_POSITION} FROM {source} {joins} WHERE {condition}", parameters)  # noqa: S608
             found += (number for (number,) in cursor.fetchall())
     return sorted(found)
@@ -165,9 +166,18 @@ def _sources(fields: Fields, rows: Rows, connection: BaseDatabaseWrapper) -> Ite
 def _document(fields: Fields, rows: Rows, connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
     columns = [str(field.column) for field in fields]
     document = msgspec.json.encode([dict(zip(columns, row, strict=True)) for row in rows])
+    typed = _typed(tuple(fields), connection.alias)
+    # Without a limit the planner takes it for a hundred rows, and reads the whole table that a few are joined with.
+    rows_of = f"(SELECT * FROM json_to_recordset(%s::json) AS r({typed}) LIMIT {len(rows)}) AS v"  # noqa: S608
+    return rows_of, [document.decode()]
+
+
+@cache
+def _typed(fields: tuple["models.Field[Any, Any]", ...], alias: str) -> str:
+    """The names of the columns with their types; asking the fields costs as much as writing a document of ten rows."""
+    connection = connections[alias]
     types = (field.rel_db_type(connection) for field in fields)
-    typed = ", ".join(f"{name} {kind}" for name, kind in zip(_quoted(fields, connection), types, strict=True))
-    return f"json_to_recordset(%s::json) AS v({typed})", [document.decode()]
+    return ", ".join(f"{name} {kind}" for name, kind in zip(_quoted(fields, connection), types, strict=True))
 
 
 def _values(fields: Fields, rows: Rows, connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
