@@ -13,8 +13,9 @@ from controlplane.common.batching import MicroBatcher
 
 logger = logging.getLogger(__name__)
 
-# Somebody waits for an answer: it is stored almost at once, and with others only if they come at the same moment.
-_FLUSH_INTERVAL_S = 0.005
+# Somebody may look at the command: its answer is stored soon. An acknowledgement and the result of quick work that
+# follows it, and what other agents answer meanwhile, share a transaction.
+_FLUSH_INTERVAL_S = 0.04
 _BATCH_SIZE = 200
 
 

@@ -15,7 +15,7 @@ from agents.services.delivery import ClaimedCommand, Claims, claim_for_new_sessi
 logger = logging.getLogger(__name__)
 
 # While claims follow each other, each waits this long for company; somebody alone waits for nothing.
-_PAUSE_S = 0.002
+_PAUSE_S = 0.012
 _RETRY_S = 0.5
 # How many sessions one claim asks for.
 _SESSIONS_MAX = 500
