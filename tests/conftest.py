@@ -13,6 +13,12 @@ def pytest_collection_modifyitems(config, items):
     if not settings.REDIS_URL:
         missing.add("needs_redis")
     left_out = [item for item in items if any(item.get_closest_marker(name) for name in missing)]
+    if not missing:
+        left_out += [
+            item
+            for item in items
+            if item.get_closest_marker("any_servers") and not item.get_closest_marker("needs_postgres")
+        ]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]

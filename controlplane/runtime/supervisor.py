@@ -183,10 +183,10 @@ class Supervisor:
 
     def _stop(self) -> int:
         deadline = time.monotonic() + self._stop_within_s
+        seen = self._signals
         logger.info("portal.stopping")
         for runner in self._runners:
             runner.stop()
-        seen = self._signals
         while any(runner.is_alive for runner in self._runners):
             for runner in self._runners:
                 runner.join(min(_TICK_S, deadline - time.monotonic()))

@@ -142,7 +142,7 @@ class Stack:
     def get(self, path: str, *, index: int = 0, **options: Any) -> requests.Response:
         """As the proxy passes a request on."""
         headers = AS_THE_PROXY | options.pop("headers", {})
-        return requests.get(f"{self.urls[index]}{path}", headers=headers, timeout=15, **options)
+        return requests.get(f"{self.urls[index]}{path}", headers=headers, timeout=60, **options)
 
     def holder(self, instance_id: str) -> Child | None:
         """The web process that holds the active session of an instance."""
@@ -291,7 +291,7 @@ def test_agent_dials_in_and_obeys(stack: Stack, api: Api, work_dir: Path) -> Non
     agent = _agent("direct", stack.urls[1], work_dir)
     try:
         agent.start()
-        eventually(lambda: _session(stack, agent.instance_id), "the agent has a session", timeout_s=30)
+        eventually(lambda: _session(stack, agent.instance_id), "the agent has a session")
 
         assert api.run(agent.instance_id, "ping")["status"] == "succeeded"
     finally:
@@ -348,7 +348,7 @@ def proxy(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pr
     running = Proxy(child, f"https://localhost:{https_port}", f"http://localhost:{http_port}", certificate)
     try:
         child.start()
-        eventually(lambda: _status(f"{running.http_url}/alive") == 204, "nginx answers", timeout_s=30)
+        eventually(lambda: _status(f"{running.http_url}/alive") == 204, "nginx answers")
         yield running
     finally:
         child.kill()
@@ -357,7 +357,7 @@ def proxy(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pr
 def _status(url: str, **options: Any) -> int:
     """0 where nobody answers; an ended process would be waited for in vain, so its log is shown by the failure."""
     try:
-        return requests.get(url, timeout=15, **options).status_code
+        return requests.get(url, timeout=60, **options).status_code
     except requests.ConnectionError:
         return 0
 
@@ -370,7 +370,7 @@ def test_agent_behind_the_proxy_comes_back_over_the_other_process(
     agent = _agent("proxied", proxy.url, work_dir, SSL_CERT_FILE=str(proxy.certificate))
     try:
         agent.start()
-        eventually(lambda: _session(stack, agent.instance_id), "it has a session", timeout_s=30)
+        eventually(lambda: _session(stack, agent.instance_id), "it has a session")
         assert api.run(agent.instance_id, "ping")["status"] == "succeeded"
 
         holder = stack.holder(agent.instance_id)
@@ -405,7 +405,7 @@ def test_proxy_does_not_pass_on_what_a_peer_claims_to_be(stack: Stack, proxy: Pr
 @pytest.mark.needs_postgres
 @pytest.mark.needs_redis
 def test_proxy_sends_plain_http_to_https(proxy: Proxy) -> None:
-    answer = requests.get(f"{proxy.http_url}/admin/login/", timeout=15, allow_redirects=False)
+    answer = requests.get(f"{proxy.http_url}/admin/login/", timeout=60, allow_redirects=False)
 
     assert (answer.status_code, answer.headers["Location"]) == (308, "https://localhost/admin/login/")
 

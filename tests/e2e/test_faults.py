@@ -15,7 +15,7 @@ import requests
 
 from tests.e2e.harness.api import TERMINAL, Api
 from tests.e2e.harness.crowd import Streamer
-from tests.e2e.harness.faults import FaultPortal
+from tests.e2e.harness.faults import QUEUE_BYTES, FaultPortal
 from tests.e2e.harness.ledger import Ledger
 from tests.e2e.harness.waiting import eventually
 
@@ -24,8 +24,8 @@ pytestmark = [pytest.mark.needs_postgres, pytest.mark.needs_redis]
 IS_FULL = bool(os.environ.get("FAULTS_FULL"))
 POSTGRES_AWAY_S = 60 if IS_FULL else 10
 REDIS_AWAY_S = 30 if IS_FULL else 4
-# What a loaded machine may add between a write of the agent and its receipt by the portal.
-MACHINE_LAG_S = 3.0
+# What a loaded machine may add to the interval: reading the sockets, and writing the batch.
+MACHINE_LAG_S = 1.0
 BLOCKED_AFTER_S = 2.0
 # The web process that is killed; orders go through the other one.
 FAR = 1
@@ -36,24 +36,25 @@ def test_killed_web_process_loses_no_more_than_one_flush_interval(faulty: FaultP
     # Few enough that no batch is full before its time: only the interval makes them be written.
     agents = faulty.streamers(6, service=service, first=1, every_s=0.1)
     with faulty.crowd(agents, streamed=10) as crowd:
-        # Well beyond the lag that is allowed for, and at no particular moment between two flushes.
-        before = min(len(agent.written) for agent in agents)
-        eventually(lambda: all(len(agent.written) > before + 50 for agent in agents), "more is streamed", timeout_s=60)
+        # A flush was just seen. Now well beyond the lag that is allowed, and at no particular moment before the next.
+        before = max(len(agent.written) for agent in agents)
+        eventually(lambda: all(len(agent.written) > before + 40 for agent in agents), "more is streamed", timeout_s=60)
+        # Where the machine halts, it does so before the process answers this, or after: what came before is due.
+        asked_at = time.time()
+        assert requests.get(f"{faulty.urls[FAR]}/healthz", timeout=60).status_code == 200
         faulty.web(FAR).kill()
-        killed_at = time.time()
-        eventually(lambda: all(len(agent.sessions) == 2 for agent in agents), "all agents are back", timeout_s=30)
-        eventually(
-            lambda: all(len(agent.written) > agent.sessions[1] + 20 for agent in agents), "they go on", timeout_s=30
-        )
+        eventually(lambda: all(len(agent.sessions) == 2 for agent in agents), "all agents are back")
+        eventually(lambda: all(len(agent.written) > agent.sessions[1] + 20 for agent in agents), "they go on")
         faulty.wait_until_all_stored(crowd)
 
     lost = faulty.lost_numbers(agents)
-    oldest_s = max((killed_at - agent.written[numbers[0]] for agent, numbers in lost.items() if numbers), default=0.0)
+    # Negative where only what came while it answered is lost.
+    oldest_s = max((asked_at - agent.written[numbers[0]] for agent, numbers in lost.items() if numbers), default=0.0)
     written, lost_count = sum(len(agent.written) for agent in agents), sum(map(len, lost.values()))
     ledger.note(
         "kill -9 of a web process, mid-flush",
         sent=f"{written} events by {len(agents)} agents",
-        stored=f"{written - lost_count}, none twice; {lost_count} lost, sent in the last {oldest_s * 1000:.0f} ms",
+        stored=f"{written - lost_count}, none twice; {lost_count} lost, the oldest sent {oldest_s * 1000:.0f} ms ago",
         answered=f"sockets end without a close frame; all {len(agents)} agents back at the other process",
     )
     for agent, numbers in lost.items():
@@ -89,7 +90,7 @@ def test_killed_web_process_leaves_no_command_open_and_none_done_twice(faulty: F
         after = [threads.submit(order, number) for number in range(40, 60)]
         answers = [future.result() for future in (*before, *during, *after)]
         assert [answer.status_code for answer in answers] == [200] * len(answers), [a.text for a in answers]
-        commands = [near.wait_for_command(answer.json()["command_id"], timeout_s=40) for answer in answers]
+        commands = [near.wait_for_command(answer.json()["command_id"], timeout_s=90) for answer in answers]
 
     by_status: dict[str, int] = {}
     for command in commands:
@@ -118,7 +119,7 @@ def test_killed_web_process_leaves_no_command_open_and_none_done_twice(faulty: F
     faulty.start()
 
 
-@pytest.mark.timeout(300 if IS_FULL else 180)
+@pytest.mark.timeout(300)
 def test_postgres_away_costs_nothing(faulty: FaultPortal, ledger: Ledger) -> None:
     service = "postgres-away"
     agents = [
@@ -158,7 +159,7 @@ def test_postgres_away_costs_nothing(faulty: FaultPortal, ledger: Ledger) -> Non
         sent=f"{written} events by {len(agents)} agents, {taken} of them while it was away",
         stored=f"{written - len(lost)}, none twice; {len(results)} results of commands sent meanwhile",
         answered=f"sockets stay up ({len(closes)} closed), reading stops after {blocked_after_s:.0f} s (buffer of "
-        f"{faulty.environment['INGEST_QUEUE_SIZE']}); {offline} offline verdicts",
+        f"{QUEUE_BYTES // 2**20} MiB); {offline} offline verdicts",
     )
     assert (lost, closes, offline) == ([], [], 0)
     assert results == ["succeeded"] * len(agents)
@@ -178,7 +179,7 @@ def _verdicts(portal: FaultPortal, service: str) -> Any:
     )
 
 
-@pytest.mark.timeout(300 if IS_FULL else 180)
+@pytest.mark.timeout(300)
 def test_redis_away_and_back_empty_costs_nothing_but_time(faulty: FaultPortal, ledger: Ledger) -> None:
     service = "redis-away"
     # Held by the other process than the one that takes the orders.

@@ -232,7 +232,7 @@ def test_silent_sockets_are_closed_or_shown_offline(faulty: FaultPortal, ledger:
         eventually(lambda: _connectivity(faulty, peer) == "online", "it is online")
         eventually(lambda: _connectivity(faulty, peer) == "offline", "silence shows", timeout_s=60)
         peer.send(peer.agent.heartbeat(sent_at=now()))
-        eventually(lambda: _connectivity(faulty, peer) == "online", "the same socket brings it back", timeout_s=30)
+        eventually(lambda: _connectivity(faulty, peer) == "online", "the same socket brings it back")
 
     ledger.note(
         "silent socket",
@@ -247,7 +247,7 @@ def _connectivity(portal: FaultPortal, peer: Peer) -> str:
     return portal.value("SELECT connectivity FROM agents_instance WHERE id = %s", peer.instance_id)
 
 
-@pytest.mark.timeout(300 if IS_FULL else 120)
+@pytest.mark.timeout(300)
 def test_flood_of_one_agent_is_held_back_and_its_neighbours_are_not(faulty: FaultPortal, ledger: Ledger) -> None:
     service = "flood"
     neighbours = [

@@ -76,4 +76,4 @@ class Agent(Child):
         (self.control_dir / name).unlink(missing_ok=True)
 
     def wait_until_working(self) -> None:
-        eventually(lambda: self.journal("tick"), f"{self.name} runs its first task", timeout_s=20)
+        eventually(lambda: self.journal("tick"), f"{self.name} runs its first task")

@@ -23,14 +23,14 @@ class Api:
 
     def get(self, path: str, **query: str | int) -> Any:
         """The body of a 200; AssertionError with the body of anything else."""
-        response = self._http.get(f"{self.url}{path}", params=query, timeout=15)
+        response = self._http.get(f"{self.url}{path}", params=query, timeout=60)
         assert response.status_code == 200, f"GET {path}: {response.status_code} {response.text[:500]}"
         return response.json()
 
     def find(self, path: str, **query: str | int) -> Any:
         """As get, but None for 404 and while the process is not reachable."""
         try:
-            response = self._http.get(f"{self.url}{path}", params=query, timeout=15)
+            response = self._http.get(f"{self.url}{path}", params=query, timeout=60)
         except requests.ConnectionError:
             return None
         if response.status_code == 404:
@@ -39,7 +39,7 @@ class Api:
         return response.json()
 
     def post(self, path: str, body: dict[str, object], **query: str | int) -> requests.Response:
-        return self._http.post(f"{self.url}{path}", json=body, params=query, timeout=15)
+        return self._http.post(f"{self.url}{path}", json=body, params=query, timeout=60)
 
     def service(self, name: str, environment: str = "dev") -> Any:
         return self.find(f"/api/v1/services/{quote(name, safe='')}", environment=environment)

@@ -15,8 +15,9 @@ from tests.servers import POSTGRES_OPTIONS, PostgresServer, ValkeyServer
 
 # A hello must come within this long, so that a silent socket is seen to be closed.
 HELLO_TIMEOUT_S = 3
-# Full after some seconds of a database that is away.
-QUEUE_SIZE = 500
+# Full of padded events after some seconds of a database that is away. Not bounded by a low INGEST_QUEUE_SIZE: an agent
+# with its share of that makes the batch be written before its time, which would hide how long events wait.
+QUEUE_BYTES = 2 * 1024 * 1024
 
 
 class FaultPortal(ProductionPortal):
@@ -32,7 +33,7 @@ class FaultPortal(ProductionPortal):
     def environment(self) -> dict[str, str]:
         return super().environment | {
             "AGENT_HELLO_TIMEOUT_S": str(HELLO_TIMEOUT_S),
-            "INGEST_QUEUE_SIZE": str(QUEUE_SIZE),
+            "INGEST_QUEUE_BYTES": str(QUEUE_BYTES),
         }
 
     def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:

@@ -25,7 +25,7 @@ FAST = {
     "TAKEOVER_INTERVAL_S": "3",
     "COMMAND_GRACE_S": "1",
 }
-READY_TIMEOUT_S = 45.0
+READY_TIMEOUT_S = 90.0
 MAKE_API_TOKEN = """
 from django.contrib.auth.models import User
 from controlplane.access.models import ApiToken
@@ -102,7 +102,7 @@ class Portal(ABC):
             check=False,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -116,7 +116,7 @@ class Portal(ABC):
             # Waiting longer would not bring it back, and the log says why.
             raise AssertionError(f"{', '.join(ended)} ended before the portal was ready")
         try:
-            return requests.get(f"{url}/readyz", timeout=5).status_code == 200
+            return requests.get(f"{url}/readyz", timeout=30).status_code == 200
         except requests.RequestException:
             return False
 

@@ -44,12 +44,12 @@ class Child:
     def exit_status(self) -> int | None:
         return None if self.process is None else self.process.poll()
 
-    def wait_for_exit(self, *, timeout_s: float = 15.0) -> int:
+    def wait_for_exit(self, *, timeout_s: float = 60.0) -> int:
         eventually(lambda: not self.is_running, f"{self.name} ends", timeout_s=timeout_s)
         assert self.exit_status is not None
         return self.exit_status
 
-    def terminate(self, *, timeout_s: float = 10.0) -> int:
+    def terminate(self, *, timeout_s: float = 30.0) -> int:
         """SIGTERM, then the exit status; SIGKILL and an AssertionError when it does not end in time."""
         if self.process is None:
             return 0

@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], what: str, *, timeout_s: float = 15.0, every_s: float = 0.1) -> T:
+def eventually(look: Callable[[], T], what: str, *, timeout_s: float = 60.0, every_s: float = 0.1) -> T:
     """The first truthy value of `look`; AssertionError with the last value seen when `timeout_s` has passed."""
     deadline = time.monotonic() + timeout_s
     while True:

@@ -77,7 +77,7 @@ async def test_an_agent_that_leaves_before_it_is_greeted_leaves_no_active_sessio
     peer.failing = True
 
     await socket.send_frame(Agent().hello())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while await sessions() != [("disconnected", "closed_early")]:
             await asyncio.sleep(0.01)
 

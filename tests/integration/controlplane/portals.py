@@ -13,7 +13,7 @@ from tests.e2e.harness.waiting import eventually
 from tests.servers import free_port
 
 LAST_LINE = "Stop it with Ctrl-C."
-START_WITHIN_S = 30
+START_WITHIN_S = 90
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Up:
         return found[1] if found else ""
 
     def readiness(self) -> tuple[int, dict]:
-        answer = requests.get(f"{self.url}/readyz", timeout=5)
+        answer = requests.get(f"{self.url}/readyz", timeout=30)
         return answer.status_code, answer.json()
 
     def wait_until_ready(self) -> None:
@@ -65,7 +65,7 @@ def run_to_its_end(*command: str, **environment: str) -> subprocess.CompletedPro
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=90,
         check=False,
     )
 

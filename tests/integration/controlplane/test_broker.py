@@ -12,8 +12,8 @@ from tests.integration.controlplane.portals import make_up
 from tests.servers import private_valkey
 
 pytestmark = pytest.mark.needs_redis
-# One time limit on each connection in the way, and the first waits between two tries.
-RECOVERS_WITHIN_S = 20
+# One time limit on each connection in the way, and the first waits between two tries; more where the machine is busy.
+RECOVERS_WITHIN_S = 60
 
 
 class ForgetfulWay:

@@ -7,6 +7,7 @@ import pytest
 
 from tests.e2e.harness.process import REPOSITORY
 
+pytestmark = pytest.mark.any_servers
 OLD = '[ "$1" = --version ] && echo "Python 3.8.18"\ncase "$*" in *version_info*) exit 1 ;; esac'
 WITHOUT_VENV = f'case "$*" in *ensurepip*) exit 1 ;; esac\nexec {sys.executable} "$@"'
 SUITABLE = f'exec {sys.executable} "$@"'
