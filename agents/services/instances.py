@@ -41,9 +41,12 @@ def enrol_instances(
     nothing is made for it. Rows carry `instance.service`, one object per service, and _ENROLLED_FIELDS. Cost: two
     statements for known instances, a constant number for new ones. Call it inside a transaction; two callers at once
     may raise IntegrityError, and the loser then calls again. On PostgreSQL the rows of known instances stay locked
-    until the transaction ends; they are locked in the order of their ids.
+    until the transaction ends; they are locked in the order of their ids, and rows may come to reference them
+    meanwhile: an order for many instances waits for no hello.
     """
-    found = Instance.objects.select_for_update().filter(pk__in=[identity.instance_id for identity in identities])
+    found = Instance.objects.select_for_update(no_key=True).filter(
+        pk__in=[identity.instance_id for identity in identities]
+    )
     known = {instance.pk: instance for instance in found.only(*_ENROLLED_FIELDS).order_by("pk")}
     services = Service.objects.in_bulk({instance.service_id for instance in known.values()})
     conflicts: dict[UUID, InstanceConflict] = {}

@@ -39,7 +39,7 @@ def sweep_offline(now: datetime | None = None) -> int:
         return 0
     cutoff = now - timedelta(seconds=settings.INSTANCE_OFFLINE_AFTER_S)
     silent = list(
-        Instance.objects.select_for_update(skip_locked=True)
+        Instance.objects.select_for_update(skip_locked=True, no_key=True)
         .filter(connectivity=Connectivity.ONLINE, last_seen_at__lt=cutoff)
         .only("id", "service_id", "last_seen_at")
     )

@@ -10,6 +10,8 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from agents.models import Command, Event, Session
+from agents.services.actors import Actor
+from agents.services.commands import Ordered, queue_orders
 from agents.services.deadlines import expire_due_commands
 from agents.services.delivery import (
     Ack,
@@ -20,8 +22,16 @@ from agents.services.delivery import (
     record_answers,
 )
 from agents.services.errors import DuplicateResult, SessionEnded
+from agents.services.orders import Order
 from agents.services.reports import Hello, RuntimeFacts, ServiceIdentity
-from agents.services.sessions import end_sessions, open_session, reconcile_dead_replicas, touch_sessions
+from agents.services.sessions import (
+    Opening,
+    end_sessions,
+    open_session,
+    open_sessions,
+    reconcile_dead_replicas,
+    touch_sessions,
+)
 from agents.services.tokens import Credential
 from tests.factories import CommandFactory, ReplicaFactory, SessionFactory
 
@@ -44,10 +54,10 @@ def kinds(command):
     return list(Event.objects.filter(command_id=command.pk).order_by("id").values_list("kind", flat=True))
 
 
-def reconnect(session):
-    """The same process of the agent opens its next session at another process of the portal."""
+def hello_of(session):
+    """What the process that holds this session says next, of itself."""
     instance = session.instance
-    hello = Hello(
+    return Hello(
         dialect="onestep",
         protocol_version="1",
         capabilities=(),
@@ -61,8 +71,12 @@ def reconnect(session):
         ),
         runtime=RuntimeFacts(agent_version="1", python_version="3", hostname="h", pid=1, started_at=STARTED_AT),
     )
+
+
+def reconnect(session):
+    """The same process of the agent opens its next session at another process of the portal."""
     return open_session(
-        hello, replica_id=ReplicaFactory().pk, credential=Credential(token_id=None), peer_address=""
+        hello_of(session), replica_id=ReplicaFactory().pk, credential=Credential(token_id=None), peer_address=""
     ).session_id
 
 
@@ -246,6 +260,53 @@ def test_nobody_locks_anybody_out():
     overdue = Command.objects.filter(deadline_at__lt=timezone.now() - timedelta(minutes=30))
     assert {command.status for command in overdue} <= {"expired", "timeout"}
     assert overdue.count() == 12
+
+
+@pytest.mark.needs_postgres
+@pytest.mark.django_db(transaction=True)
+def test_hellos_and_orders_for_many_do_not_lock_each_other_out():
+    """Orders reference the instances that hellos lock, in orders of their own."""
+    sessions = SessionFactory.create_batch(60, **PROCESS)
+    ids = [session.instance_id for session in sessions]
+    openings = [Opening(hello_of(session), Credential(token_id=None), "") for session in sessions]
+    replica_id = ReplicaFactory().pk
+    rounds = 8
+    barrier = threading.Barrier(3)
+
+    def repeatedly(work):
+        def run():
+            for _ in range(rounds):
+                barrier.wait(DEADLINE_S)
+                work()
+
+        return run
+
+    def order(order_of_ids):
+        queue_orders([Ordered(order_of_ids, Order(kind="ping"), Actor("tester"))])
+
+    together(
+        [
+            repeatedly(lambda: open_sessions(openings, replica_id=replica_id)),
+            repeatedly(lambda: order(ids)),
+            repeatedly(lambda: order(ids[::-1])),
+        ]
+    )
+
+    assert Session.objects.filter(instance__in=ids).count() == 60 * (1 + rounds)
+    assert Session.objects.filter(instance__in=ids, status="active").count() == 60
+    assert Command.objects.filter(instance__in=ids).count() == 60 * 2 * rounds
+
+
+@pytest.mark.needs_postgres
+@pytest.mark.django_db(transaction=True)
+def test_a_hello_locks_its_instance_in_no_way_that_a_reference_to_it_waits_for():
+    session = SessionFactory(**PROCESS)
+
+    with elsewhere(lambda: reconnect(session)), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL lock_timeout = '2s'")
+        cursor.execute("SELECT 1 FROM agents_instance WHERE id = %s FOR KEY SHARE", [session.instance_id])
+
+        assert cursor.fetchone() == (1,)
 
 
 def together(works):
