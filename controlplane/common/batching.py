@@ -46,6 +46,7 @@ class BatchStats:
     last_flush_at: float = 0.0
     last_flush_s: float = 0.0
     last_lag_s: float = 0.0
+    given_up: int = 0
     failing_since: float | None = None
 
 
@@ -118,6 +119,7 @@ class MicroBatcher(Generic[T]):
             max_workers=1, thread_name_prefix=f"batch-{name}", initializer=self._connections.open
         )
         self._task: asyncio.Task[None] | None = None
+        self._writing_since: float | None = None
         self._put_count = 0
         self._done_count = 0
         self._barriers: deque[tuple[int, asyncio.Future[None]]] = deque()
@@ -146,8 +148,16 @@ class MicroBatcher(Generic[T]):
 
     def put_late(self, items: Sequence[T], *, size_bytes: int = 0) -> None:
         """Take items of a producer that ends, beyond all bounds: they are stored, or counted with what is given up."""
-        if items:
+        if self._task is not None and self._task.done():
+            # Nobody writes any more.
+            self._give_up(len(items))
+        elif items:
             self._take(items, size_bytes)
+
+    def _give_up(self, count: int) -> None:
+        if count:
+            self.stats.given_up += count
+            logger.error("batch.given_up name=%s items=%d", self.name, count)
 
     def _take(self, items: Sequence[T], size_bytes: int) -> None:
         if not self._items:
@@ -233,6 +243,11 @@ class MicroBatcher(Generic[T]):
         return self._done_count >= put_count
 
     @property
+    def writing_s(self) -> float:
+        """For how long the batch being written has been under way, 0 where there is none."""
+        return 0.0 if self._writing_since is None else time.monotonic() - self._writing_since
+
+    @property
     def waiting_bytes(self) -> int:
         return self._waiting_bytes
 
@@ -249,8 +264,7 @@ class MicroBatcher(Generic[T]):
                 self._task.cancel()
                 await asyncio.wait(pending)
         given_up = len(self._items)
-        if given_up:
-            logger.error("batch.given_up name=%s items=%d", self.name, given_up)
+        self._give_up(given_up)
         for _count, stored in self._barriers:
             stored.cancel()
         self._thread.shutdown(wait=False)
@@ -304,8 +318,11 @@ class MicroBatcher(Generic[T]):
             self._full_batch.clear()
 
     async def _store(self, batch: list[T]) -> None:
-        started = time.monotonic()
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._store_or_split, batch)
+        started = self._writing_since = time.monotonic()
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._store_or_split, batch)
+        finally:
+            self._writing_since = None
         self.stats.batches += 1
         self.stats.last_flush_at = time.time()
         self.stats.last_flush_s = time.monotonic() - started
@@ -340,6 +357,7 @@ class MicroBatcher(Generic[T]):
                 self._write(batch)
             except (DatabaseError, InterfaceError) as error:
                 if blames_data(error):
+                    self._answers_again()
                     raise
                 self.stats.retries += 1
                 if self.stats.failing_since is None:
@@ -350,10 +368,14 @@ class MicroBatcher(Generic[T]):
                     raise _GivenUp from error
                 delay_s = min(delay_s * 2, RETRY_MAX_S)
             else:
-                if self.stats.failing_since is not None:
-                    logger.info("batch.stored_again name=%s", self.name)
-                    self.stats.failing_since = None
+                self._answers_again()
                 return
+
+    def _answers_again(self) -> None:
+        """The database spoke, be it to refuse what it was given."""
+        if self.stats.failing_since is not None:
+            logger.info("batch.answered_again name=%s", self.name)
+            self.stats.failing_since = None
 
 
 def blames_data(error: Exception) -> bool:

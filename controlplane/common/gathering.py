@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
@@ -24,9 +25,10 @@ class Gatherer(Generic[T, R]):
 
     `answer(items)` returns one outcome per item, in their order; an outcome that is an exception is raised at its
     caller alone. Somebody who asks alone is answered at once; while calls follow each other, each waits `pause_s` for
-    company. An error that blames the data makes the batch be asked one by one. On any other error of the database all
-    callers of the batch get it, or with `is_patient`, the same batch is asked again until the database answers; a
-    caller that is cancelled meanwhile is left out. What was answered to a caller that is gone goes to `on_unclaimed`.
+    company. Where the database is away all callers of the batch get its error, or with `is_patient`, the same batch is
+    asked again until it answers; a caller that is cancelled meanwhile is left out. On any other error the batch is asked
+    one by one, so that it is the caller's alone who caused it. What was answered to a caller that is gone goes to
+    `on_unclaimed`.
     Not thread-safe: for one event loop.
     """
 
@@ -49,6 +51,12 @@ class Gatherer(Generic[T, R]):
         self._on_unclaimed = on_unclaimed
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._running: asyncio.Task[None] | None = None
+        self._asking_since: float | None = None
+
+    @property
+    def asking_s(self) -> float:
+        """For how long the call under way has waited for its answer, 0 where there is none."""
+        return 0.0 if self._asking_since is None else time.monotonic() - self._asking_since
 
     async def __call__(self, item: T) -> R:
         """The outcome of `item`. Raises it where it is an exception, and CancelledError once the gatherer stopped."""
@@ -57,7 +65,13 @@ class Gatherer(Generic[T, R]):
         self._waiting.append((item, answered))
         if self._running is None or self._running.done():
             self._running = loop.create_task(self._run(), name=f"gather-{self.name}")
-        return await answered
+        try:
+            return await answered
+        except asyncio.CancelledError:
+            if answered.done() and not answered.cancelled() and answered.exception() is None:
+                # Answered and cancelled at once.
+                self._unclaimed(answered.result())
+            raise
 
     async def stop(self) -> None:
         """Cancel whoever still waits."""
@@ -82,23 +96,24 @@ class Gatherer(Generic[T, R]):
     async def _ask(self, batch: Sequence[tuple[T, asyncio.Future[R]]]) -> None:
         delay_s = RETRY_FIRST_S
         while batch := [asked for asked in batch if not asked[1].done()]:
+            outcomes: Sequence[R | Exception]
             try:
-                outcomes = await self._answer([item for item, _answered in batch])
-            except (DatabaseError, InterfaceError) as error:
-                if blames_data(error) and len(batch) > 1:
-                    for asked in batch:
-                        await self._ask([asked])
-                    return
-                if blames_data(error) or not self._is_patient:
-                    outcomes = [error] * len(batch)
-                else:
+                outcomes = await self._answer_timed([item for item, _answered in batch])
+            except Exception as error:
+                is_away = isinstance(error, DatabaseError | InterfaceError) and not blames_data(error)
+                if is_away and self._is_patient:
                     logger.warning("gather.retry name=%s items=%d error=%s", self.name, len(batch), error)
                     self.is_failing = True
                     await asyncio.sleep(delay_s)
                     delay_s = min(delay_s * 2, RETRY_MAX_S)
                     continue
-            except Exception as error:
-                logger.exception("gather.failed name=%s", self.name)
+                if not is_away:
+                    logger.exception("gather.failed name=%s items=%d", self.name, len(batch))
+                    self.is_failing = False
+                    if len(batch) > 1:
+                        for asked in batch:
+                            await self._ask([asked])
+                        return
                 outcomes = [error] * len(batch)
             else:
                 self.is_failing = False
@@ -108,11 +123,22 @@ class Gatherer(Generic[T, R]):
         # Whoever asked is gone, and nobody is left who could tell that the database is back.
         self.is_failing = False
 
+    async def _answer_timed(self, items: Sequence[T]) -> Sequence[R | Exception]:
+        self._asking_since = time.monotonic()
+        try:
+            return await self._answer(items)
+        finally:
+            self._asking_since = None
+
     def _settle(self, answered: asyncio.Future[R], outcome: R | Exception) -> None:
         if isinstance(outcome, Exception):
             if not answered.done():
                 answered.set_exception(outcome)
         elif not answered.done():
             answered.set_result(outcome)
-        elif self._on_unclaimed is not None:
+        else:
+            self._unclaimed(outcome)
+
+    def _unclaimed(self, outcome: R) -> None:
+        if self._on_unclaimed is not None:
             self._on_unclaimed(outcome)

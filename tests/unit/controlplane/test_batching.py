@@ -373,3 +373,46 @@ async def test_a_batch_is_cut_by_bytes_and_a_giant_goes_alone():
     assert recorder.written == ["a", "b", "c", "giant", "d"]
     assert ["giant"] in recorder.batches
     assert max(len(batch) for batch in recorder.batches) == 2
+
+
+async def test_a_database_that_refuses_a_value_after_an_outage_has_answered(monkeypatch, db):
+    monkeypatch.setattr(batching, "RETRY_FIRST_S", 0.001)
+    recorder = Recorder()
+    recorder.failures = [DataError("bad"), OperationalError("away")]
+    batcher = make(recorder)
+
+    await batcher.put(1)
+    await asyncio.wait_for(batcher.flush(), 10)
+
+    assert (batcher.stats.retries, batcher.stats.poisoned) == (1, 1)
+    assert batcher.stats.failing_since is None
+    await batcher.stop(5)
+
+
+async def test_what_comes_after_the_end_is_counted_with_what_is_given_up(caplog):
+    batcher = make(Recorder())
+    await batcher.put(1)
+    await batcher.stop(5)
+
+    batcher.put_late([2, 3], size_bytes=10)
+
+    assert batcher.stats.given_up == 2
+    assert len(batcher) == 0
+    assert "batch.given_up name=test items=2" in caplog.messages
+
+
+async def test_it_tells_for_how_long_a_batch_is_being_written():
+    recorder = Recorder()
+    recorder.gate.clear()
+    batcher = make(recorder)
+    assert batcher.writing_s == 0
+
+    await batcher.put(1)
+    async with asyncio.timeout(10):
+        while not batcher.writing_s:
+            await asyncio.sleep(0.001)
+    recorder.gate.set()
+    await asyncio.wait_for(batcher.flush(), 10)
+
+    assert batcher.writing_s == 0
+    await batcher.stop(5)

@@ -146,3 +146,49 @@ async def test_stopping_it_lets_nobody_wait_for_ever(desk):
 
     outcomes = await asyncio.gather(asked, late, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError] * 2
+
+
+@pytest.mark.parametrize("is_patient", [False, True])
+async def test_an_error_that_one_item_causes_is_its_callers_alone(desk, is_patient):
+    gather = gatherer(desk, is_patient=is_patient)
+
+    async def answer(items):
+        if 2 in items:
+            raise KeyError("unforeseen")
+        return await Desk.answer(desk, items)
+
+    gather._answer = answer
+    outcomes = await asyncio.gather(*(gather(item) for item in (1, 2, 3)), return_exceptions=True)
+
+    assert (outcomes[0], outcomes[2]) == (10, 30)
+    assert isinstance(outcomes[1], KeyError)
+
+
+async def test_what_is_answered_and_cancelled_at_once_is_handed_back(desk):
+    unclaimed = []
+    gather = gatherer(desk, on_unclaimed=unclaimed.append)
+    asked = asyncio.ensure_future(gather(1))
+    settle = gather._settle
+
+    def settle_and_cancel(answered, outcome):
+        settle(answered, outcome)
+        asked.cancel()
+
+    gather._settle = settle_and_cancel
+
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    assert unclaimed == [10]
+
+
+async def test_it_tells_for_how_long_a_call_waits_for_its_answer(desk):
+    gather = gatherer(desk)
+    assert gather.asking_s == 0
+
+    desk.is_open.clear()
+    asked = asyncio.ensure_future(gather(1))
+    await until(lambda: gather.asking_s > 0)
+    desk.is_open.set()
+
+    assert await asked == 10
+    assert gather.asking_s == 0
