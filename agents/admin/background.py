@@ -44,6 +44,7 @@ class BackgroundJobAdmin(PageAdmin):
     def page_context(self, request: HttpRequest, obj: BackgroundJob) -> dict[str, object]:
         return {
             "state": job_state(obj, now=timezone.now()),
+            "partitions_job": PARTITIONS_JOB,
             "tables": [(table, partitions(table)) for table in partitioned_tables()]
             if obj.name == PARTITIONS_JOB
             else [],
