@@ -1,6 +1,7 @@
 """One agent's socket: dials, says hello, counts what comes back, answers commands and pings."""
 
 import asyncio
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -120,6 +121,11 @@ class Agent(asyncio.Protocol):
     @property
     def unsent_bytes(self) -> int:
         return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
+    def keep_kernel_buffer_small(self, size_bytes: int) -> None:
+        """Let the kernel hold no more for a server that does not read."""
+        if self._transport is not None:
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size_bytes)
 
     def close(self) -> None:
         if self._transport is not None:

@@ -8,13 +8,14 @@ from bench.agent import Log
 from bench.database import Database, NotDurable
 from bench.fleet import Driven
 from bench.load import Load
-from bench.machine import Cores, busy_seconds, cpu_seconds
+from bench.machine import Cores, busy_seconds, cpu_seconds, cpu_seconds_by_kind
 from bench.portal import Portal
 from bench.report import Raw
 from bench.servers import Servers
 
 EVENT_TABLE, WINDOW_TABLE = "agents_event", "tasks_app_metricwindow"
 DURABLE_WITHIN_S = 60
+_POSTGRES = "postgres: "
 PARTS = ("web", "background", "postgres", "redis", "load")
 
 
@@ -90,7 +91,18 @@ class Bench:
             "load": cpu_seconds([*self.load.pids, *self.side.pids]),
             "server core": busy_seconds(self.cores.server),
             "other core": busy_seconds(self.cores.rest),
-        }
+        } | self._postgres_usage()
+
+    def since(self, before: dict[str, float]) -> dict[str, float]:
+        """CPU seconds since `before`, an earlier `usage`."""
+        return {name: value - before.get(name, 0.0) for name, value in self.usage().items()}
+
+    def _postgres_usage(self) -> dict[str, float]:
+        if not self.servers.postgres_pids:
+            return {}
+        own = {self.database.connection.info.backend_pid}
+        found = cpu_seconds_by_kind(self.servers.postgres_pids[0], own)
+        return {f"{_POSTGRES}{kind}": used for kind, used in found.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +138,11 @@ class Ingested:
             "frames": self.driven.frames,
             "seconds": round(self.seconds, 3),
             "cpu_seconds": {name: round(used, 3) for name, used in self.cpu.items()},
-            "cpu_s_per_1000": {name: round(self.cpu[name] / self.records * 1000, 4) for name in PARTS},
+            "cpu_s_per_1000": {
+                name: round(used / self.records * 1000, 4)
+                for name, used in self.cpu.items()
+                if name in PARTS or name.startswith(_POSTGRES)
+            },
             "late_s": round(self.driven.late_s, 3),
             "others_share_of_server_core": round(self._others("server core", "web", "background"), 3),
             "others_share_of_other_core": round(self._others("other core", "postgres", "redis", "load"), 3),
@@ -156,7 +172,7 @@ def finish(bench: Bench, driven: Driven, before: dict[str, float], *, besides: i
     `besides` is how many events others sent at the same time.
     """
     durable_at = bench.database.wait_for(driven.marks, within_s=DURABLE_WITHIN_S)
-    used = {name: value - before[name] for name, value in bench.usage().items()}
+    used = bench.since(before)
     return Ingested(
         driven,
         durable_at - driven.began_at,

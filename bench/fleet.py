@@ -23,6 +23,8 @@ _BURST = 32
 _TICK_S = 0.002
 # An open loop gives up a frame rather than queue more than this for one socket.
 _UNSENT_MAX_BYTES = 256 * 1024
+# What a flood keeps ready for the kernel, and about what the kernel keeps.
+_FLOOD_UNSENT_BYTES = 64 * 1024
 # As the real client begins, where nobody listens.
 _RETRY_S = 0.5
 
@@ -197,6 +199,20 @@ class Fleet:
             withheld=withheld,
             marks=sender.marks,
         )
+
+    async def flood(self, records: int, seconds: float) -> Driven:
+        """Send events for `seconds`, as fast as the sockets take them, whatever the server says."""
+        sender = Sender("events", records)
+        for agent in self.open_agents():
+            # Megabytes in the kernel would go on flooding long after the end.
+            agent.keep_kernel_buffer_small(_FLOOD_UNSENT_BYTES)
+        began = time.time()
+        while time.time() - began < seconds:
+            for agent in self.open_agents():
+                while agent.is_open and agent.unsent_bytes < _FLOOD_UNSENT_BYTES:
+                    agent.write(sender.build(agent.frames))
+            await asyncio.sleep(_TICK_S)
+        return Driven(sender.frames, 0, sender.events, 0, began, time.time(), 0.0, 0, sender.marks)
 
     async def _closed_loop(self, sender: Sender, seconds: float) -> None:
         """One frame of every agent in turn, as long as not too many of all are unread by the server."""

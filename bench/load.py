@@ -79,6 +79,11 @@ class Load:
         pending: Pending[Driven] = self._begin("drive", [(kind, records, seconds, share)] * self._count)
         return functools.partial(_merge_driven, pending)
 
+    def begin_flood(self, *, records: int, seconds: float) -> "functools.partial[Driven]":
+        """Start sending events as fast as the sockets take them; calling what comes back waits for the end."""
+        pending: Pending[Driven] = self._begin("flood", [(records, seconds)] * self._count)
+        return functools.partial(_merge_driven, pending)
+
     def take_log(self) -> Log:
         """What happened to the agents' sockets since the last call."""
         whole = Log.empty()
@@ -153,6 +158,9 @@ class _Worker:
 
     async def drive(self, kind: str, records: int, seconds: float, rate: float | None) -> Driven:
         return await self._fleet.drive(kind, records, seconds, rate)
+
+    async def flood(self, records: int, seconds: float) -> Driven:
+        return await self._fleet.flood(records, seconds)
 
     async def take_log(self) -> Log:
         return self._fleet.take_log()

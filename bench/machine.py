@@ -4,7 +4,8 @@ import contextlib
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,6 +13,15 @@ from pathlib import Path
 import psutil
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+_POSTGRES_KINDS = (
+    "autovacuum launcher",
+    "autovacuum worker",
+    "background writer",
+    "checkpointer",
+    "io worker",
+    "logical replication launcher",
+    "walwriter",
+)
 _PACKAGES = ("Django", "channels", "uvicorn", "uvloop", "websockets", "msgspec", "psycopg", "redis")
 
 
@@ -97,6 +107,30 @@ def cpu_seconds(pids: Iterable[int]) -> float:
                 times = member.cpu_times()
                 total += times.user + times.system + times.children_user + times.children_system
     return total
+
+
+def cpu_seconds_by_kind(postmaster: int, own: Collection[int]) -> dict[str, float]:
+    """What a PostgreSQL has used, by what its processes call themselves; what is of this bench's connections apart.
+
+    `ended` is of processes that are gone: closed connections, workers of autovacuum. Compare two calls by difference.
+    """
+    found: dict[str, float] = defaultdict(float)
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(postmaster)
+        times = process.cpu_times()
+        found["postmaster"] += times.user + times.system
+        found["ended"] += times.children_user + times.children_system
+        for child in process.children():
+            with contextlib.suppress(psutil.Error):
+                used, title = child.cpu_times(), " ".join(child.cmdline())
+                kind = "connections of the bench" if child.pid in own else postgres_kind(title)
+                found[kind] += used.user + used.system
+    return dict(found)
+
+
+def postgres_kind(title: str) -> str:
+    """What a process of PostgreSQL does, by its title; `backend` for those that serve connections."""
+    return next((kind for kind in _POSTGRES_KINDS if f" {kind}" in title), "backend")
 
 
 def busy_seconds(core: int | None) -> float:

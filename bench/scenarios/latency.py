@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
@@ -39,9 +40,9 @@ def durability(bench: Bench) -> list[Row]:
     bench.side.connect(bench.portal.targets(0))
     seconds = bench.seconds(SECONDS)
     drive, before = _begin_half(bench)
-    watcher = _Watcher(bench.servers.database_url, round(PROBE_RATE * seconds))
+    watcher = Watcher(bench.servers.database_url, [_PROBE], rate=PROBE_RATE, seconds=seconds)
     probed = bench.side.drive("events", records=1, seconds=seconds, rate=PROBE_RATE)
-    seen = watcher.seen()
+    seen = [probe.took_s for probe in watcher.seen()]
     done = finish(bench, drive(), before, besides=probed.events)
     bench.side.disconnect()
     lost = f"{probed.events} probes sent, {len(seen)} seen" if len(seen) != probed.events else ""
@@ -107,38 +108,56 @@ def _begin_half(bench: Bench) -> tuple[partial[Driven], dict[str, float]]:
     return bench.load.begin_drive(_KIND, records=_RECORDS, seconds=seconds, rate=bench.maxima[key] / 2), before
 
 
-class _Watcher:
-    """Looks for the probes' rows from a thread and a connection of its own."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A probe whose row was seen. `sent_at` is a wall-clock second."""
 
-    def __init__(self, database_url: str, count: int) -> None:
+    sent_at: float
+    took_s: float
+
+
+class Watcher:
+    """Looks for the rows of events that agents send `rate` of a second in all, from a thread and a connection of its
+    own. Their `occurred_at` must be later than now."""
+
+    def __init__(self, database_url: str, probes: Sequence[Identity], *, rate: float, seconds: float) -> None:
         self._url = database_url
-        self._count = count
-        self._seen: list[float] = []
+        self._count = round(rate * seconds)
+        # Events of one agent are stored in the order in which they were sent.
+        self._newest = dict.fromkeys((probe.instance_id for probe in probes), datetime.now(tz=UTC))
+        self._within_s = seconds + _SEEN_WITHIN_S
+        self._seen: list[Seen] = []
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
-    def seen(self) -> list[float]:
-        """How many seconds each probe took, once all were seen or it is too late."""
-        self._thread.join(self._count / PROBE_RATE + _SEEN_WITHIN_S)
+    def seen(self) -> list[Seen]:
+        """The probes, once all were seen or it is too late."""
+        self._thread.join(self._within_s)
         return list(self._seen)
 
     def _watch(self) -> None:
-        # Events of one agent are stored in the order in which they were sent.
-        newest = datetime.now(tz=UTC)
-        deadline = time.monotonic() + self._count / PROBE_RATE + _SEEN_WITHIN_S
+        deadline = time.monotonic() + self._within_s
         with closing(Database(self._url)) as database:
             while len(self._seen) < self._count and time.monotonic() < deadline:
-                rows = database.connection.execute(_PROBES_SINCE, [_PROBE.instance_id, newest]).fetchall()
-                now = datetime.now(tz=UTC)
-                for (occurred_at,) in rows:
-                    self._seen.append((now - occurred_at).total_seconds())
-                    newest = max(newest, occurred_at)
+                self._look(database)
                 time.sleep(_LOOK_EVERY_S)
+
+    def _look(self, database: Database) -> None:
+        known = [list(self._newest), list(self._newest.values())]
+        rows = database.connection.execute(_PROBES_SINCE, known).fetchall()
+        now = datetime.now(tz=UTC)
+        for instance_id, occurred_at in rows:
+            self._seen.append(Seen(occurred_at.timestamp(), (now - occurred_at).total_seconds()))
+            self._newest[instance_id] = max(self._newest[instance_id], occurred_at)
 
 
 _PROBES_SINCE = """
-    SELECT occurred_at FROM agents_event
-    WHERE instance_id = %s AND occurred_at > %s AND kind LIKE 'task.%%' ORDER BY occurred_at
+    SELECT probe.id, stored.occurred_at FROM unnest(%s::uuid[], %s::timestamptz[]) AS probe (id, newest)
+    CROSS JOIN LATERAL (
+        SELECT occurred_at FROM agents_event
+        WHERE instance_id = probe.id AND occurred_at > probe.newest AND kind LIKE 'task.%%'
+        ORDER BY occurred_at LIMIT 100
+    ) AS stored
 """
 _SERVICE = "/api/v1/services/bench-00"
 _PAGES: Sequence[Call] = [
