@@ -148,8 +148,11 @@ def make_partition(table: str, column: str, week: datetime) -> bool:
     return True
 
 
-def drop_partition(table: str, partition: Partition) -> bool:
+def drop_partition(table: str, partition: Partition, *, unless: tuple[str, datetime] | None = None) -> bool:
     """Drop one partition with all its rows; False if it is gone already. Raises PartitionBusy.
+
+    `unless` names a column and a moment: where a row has that moment there or a later one, the partition stays (False).
+    A row that is committed between this look, which reads the partition up to the first such row, and the drop is lost.
 
     DETACH CONCURRENTLY would let readers pass, but PostgreSQL refuses it beside a DEFAULT partition. A plain DROP holds
     the table for milliseconds, since it only unlinks files, and LOCK_TIMEOUT_MS bounds how long it waits for that.
@@ -159,9 +162,19 @@ def drop_partition(table: str, partition: Partition) -> bool:
     with _maintenance(table), connection.cursor() as cursor:
         if partition.starts_at not in weeks_made(table):
             return False
+        if unless and _has_since(partition, *unless):
+            return False
         cursor.execute(f"DROP TABLE {connection.ops.quote_name(partition.name)}")
     logger.info("partition.dropped table=%s partition=%s bytes=%s", table, partition.name, partition.size_bytes)
     return True
+
+
+def _has_since(partition: Partition, column: str, since: datetime) -> bool:
+    moment, name = connection.ops.quote_name(column), connection.ops.quote_name(partition.name)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT EXISTS (SELECT FROM {name} WHERE {moment} >= %s)", [since])  # noqa: S608
+        found: bool = cursor.fetchone()[0]
+    return found
 
 
 def oldest_in_default(table: str, column: str, *, since: datetime, before: datetime) -> datetime | None:

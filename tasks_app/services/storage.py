@@ -1,8 +1,9 @@
 """Storage over time: weekly partitions made ahead, and history that is too old taken away.
 
-Events and metrics are kept for so many days by their own time, commands by when they ended. On PostgreSQL a week goes
-when all of it is past; everything else goes in small batches, each a transaction of its own, with pauses in which
-others write.
+Events and metrics are kept for so many days by their own time and by when they came, whichever is later, because the
+clock of an agent may be months behind; commands by when they ended. On PostgreSQL a week goes when all of it is past
+and nothing came for it within those days; everything else goes in small batches, each a transaction of its own, with
+pauses in which others write.
 """
 
 import logging
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 RETENTION_JOB = "apply-retention"
 # How long one run of the retention deletes at most; the next one goes on. Well within the lease of a background job.
 STEP_MAX_S = 20.0
+# When the portal had a row, by its own clock; the same column in all histories.
+_CAME = "received_at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,7 @@ def _rests(now: datetime) -> bool:
 
 
 def _drop_weeks(now: datetime) -> bool:
-    """Drop each partition whose whole week is past; False where a table was busy."""
+    """Drop each partition whose whole week is past, with all that came for it; False where a table was busy."""
     if not partitions.are_supported():
         return True
     done = True
@@ -116,7 +119,7 @@ def _drop_weeks(now: datetime) -> bool:
         try:
             for partition in partitions.partitions(history.table):
                 if partition.ends_at and partition.ends_at <= cutoff:
-                    partitions.drop_partition(history.table, partition)
+                    partitions.drop_partition(history.table, partition, unless=(_CAME, cutoff))
         except PartitionBusy as busy:
             logger.info("partition.put_off table=%s reason=%s", history.table, busy)
             done = False
@@ -149,15 +152,13 @@ def _in_batches(delete: Deletion, until: float) -> bool:
 
 def _delete_rows(table: str, history: History, now: datetime) -> int:
     """Delete the oldest rows of one table; its statement names no row twice and locks no other."""
+    cutoff = connection.ops.adapt_datetimefield_value(history.cutoff(now))
     quote, place = connection.ops.quote_name, "ctid" if connection.vendor == "postgresql" else "rowid"
     with connection.cursor() as cursor:
         cursor.execute(
             f"DELETE FROM {quote(table)} WHERE {place} IN (SELECT {place} FROM {quote(table)} "  # noqa: S608
-            f"WHERE {quote(history.column)} < %s ORDER BY {quote(history.column)} LIMIT %s)",
-            [
-                connection.ops.adapt_datetimefield_value(history.cutoff(now)),
-                settings.RETENTION_DELETE_BATCH_SIZE,
-            ],
+            f"WHERE {quote(history.column)} < %s AND {_CAME} < %s ORDER BY {quote(history.column)} LIMIT %s)",
+            [cutoff, cutoff, settings.RETENTION_DELETE_BATCH_SIZE],
         )
         deleted: int = cursor.rowcount
     return deleted

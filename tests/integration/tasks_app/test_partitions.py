@@ -222,6 +222,18 @@ def test_past_rows_of_a_week_that_is_not_past_stay():
     assert list(Event.objects.all()) == [first]
 
 
+def test_a_past_week_stays_until_what_came_late_for_it_has_had_its_days():
+    EventFactory(occurred_at=MONDAY, received_at=MONDAY + timedelta(days=20))
+    make_partition(EVENTS, "occurred_at", MONDAY)
+
+    assert apply_retention(MONDAY + timedelta(days=50))
+    assert Event.objects.count() == 1
+
+    assert apply_retention(MONDAY + timedelta(days=50, microseconds=1))
+    assert MONDAY not in weeks_made(EVENTS)
+    assert Event.objects.count() == 0
+
+
 def test_metrics_are_dropped_by_days_of_their_own():
     window = MetricWindowFactory(window_ended_at=MONDAY)
     sample = CustomMetricFactory(instance=window.instance, window_ended_at=MONDAY)

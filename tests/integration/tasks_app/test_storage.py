@@ -162,3 +162,18 @@ def test_a_run_that_has_nothing_to_do_is_cheap(settings):
         apply_retention()
 
     assert len(captured) == (7 if partitions.are_supported() else 1)
+
+
+@pytest.mark.parametrize("late", [timedelta(0), TICK])
+def test_what_came_lately_stays_though_the_clock_of_its_agent_is_behind(late):
+    came = {"events": NOW - timedelta(days=30) - late, "windows": NOW - timedelta(days=90) - late}
+    long_ago = NOW - timedelta(days=300)
+    instance = InstanceFactory()
+    EventFactory(instance=instance, occurred_at=long_ago, received_at=came["events"])
+    MetricWindowFactory(instance=instance, window_ended_at=long_ago, received_at=came["windows"])
+    CustomMetricFactory(instance=instance, window_ended_at=long_ago, received_at=came["windows"])
+
+    assert apply_retention(NOW)
+
+    left = [model.objects.count() for model in (Event, MetricWindow, CustomMetric)]
+    assert left == ([0, 0, 0] if late else [1, 1, 1])
