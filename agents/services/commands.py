@@ -28,7 +28,7 @@ from agents.services.actors import Actor
 from agents.services.errors import CommandNotPending, CommandRefused, CommandUnknown
 from agents.services.events import command_event, record_events
 from agents.services.orders import Order
-from controlplane.common.bulk import insert_new
+from controlplane.common.bulk import insert_all
 from controlplane.common.hints import hint_replicas
 from controlplane.common.joining import Joiner
 
@@ -110,7 +110,7 @@ def queue_orders(ordered: Sequence[Ordered]) -> list[list[Target]]:
     targets = [target for found in queued for target in found]
     # The keys of the instances are locked in one order, whoever asks for them.
     commands = sorted((target.command for target in targets if target.command), key=attrgetter("instance_id"))
-    insert_new(Command, _COLUMNS, [_row(command) for command in commands])
+    insert_all(Command, _COLUMNS, [_row(command) for command in commands])
     record_events(command_event(command, EventKind.COMMAND_QUEUED, now) for command in commands)
     holders = {
         (session.replica_id, target.instance.pk)

@@ -9,7 +9,7 @@ each time. Many rows at once are first tried by COPY, straight into their table.
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from django.db import connections, models, router
@@ -19,6 +19,9 @@ from controlplane.common.copying import copy_new
 
 # SQLite's default limit is 32,766 variables per statement.
 _VARIABLES_MAX = 30_000
+# How large a document one statement takes at most, unless a single row is larger: the server holds several copies.
+DOCUMENT_MAX_BYTES = 16 * 1024 * 1024
+_encode = msgspec.json.Encoder().encode
 _TABLE = re.compile(r"\bt\.")
 _POSITION = "position"
 _POSITION_FIELD: "models.Field[Any, Any]" = models.BigIntegerField(db_column=_POSITION)
@@ -34,7 +37,12 @@ def insert_new(model: type[models.Model], columns: Sequence[str], rows: Rows) ->
     `columns` are field names of the model; every column but the primary key that has no default in the database must
     be among them. Values must be of the type that the field stores. Runs inside the caller's transaction.
     """
-    _insert(model, columns, rows, update=False)
+    _insert(model, columns, rows, on_conflict="pass")
+
+
+def insert_all(model: type[models.Model], columns: Sequence[str], rows: Rows) -> None:
+    """The same for rows that must be new: IntegrityError where a unique constraint knows one of them already."""
+    _insert(model, columns, rows, on_conflict="raise")
 
 
 def upsert(model: type[models.Model], columns: Sequence[str], rows: Rows) -> None:
@@ -42,36 +50,38 @@ def upsert(model: type[models.Model], columns: Sequence[str], rows: Rows) -> Non
 
     A key may occur once only.
     """
-    _insert(model, columns, rows, update=True)
+    _insert(model, columns, rows, on_conflict="update")
 
 
-def _insert(model: type[models.Model], columns: Sequence[str], rows: Rows, *, update: bool) -> None:
+def _insert(
+    model: type[models.Model], columns: Sequence[str], rows: Rows, *, on_conflict: Literal["pass", "raise", "update"]
+) -> None:
     if not rows:
         return
     connection = connections[router.db_for_write(model)]
     fields = _fields(model, columns)
     if connection.vendor != "postgresql":
         instances = [model(**{field.attname: value for field, value in zip(fields, row, strict=True)}) for row in rows]
-        conflict: dict[str, Any] = {"ignore_conflicts": True}
-        if update:
+        conflict: dict[str, Any] = {"ignore_conflicts": on_conflict == "pass"}
+        if on_conflict == "update":
             names = [field.name for field in fields]
             conflict = {"update_conflicts": True, "unique_fields": names[:1], "update_fields": names[1:]}
         model._default_manager.bulk_create(instances, **conflict)  # noqa: SLF001 -- public in Django's documentation
         return
-    if not update and copy_new(model, fields, rows, connection):
+    if on_conflict != "update" and copy_new(model, fields, rows, connection):
         return
     names = _quoted(fields, connection)
     # No conflict target: the unique constraints of a partitioned table differ from those of a plain one.
-    conflict_rule = "DO NOTHING"
-    if update:
-        conflict_rule = f"({names[0]}) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in names[1:])}"
+    rule = "ON CONFLICT DO NOTHING" if on_conflict == "pass" else ""
+    if on_conflict == "update":
+        changed = ", ".join(f"{name} = excluded.{name}" for name in names[1:])
+        rule = f"ON CONFLICT ({names[0]}) DO UPDATE SET {changed}"
     table = connection.ops.quote_name(model._meta.db_table)
     with connection.cursor() as cursor:
         for source, parameters in _sources(fields, rows, connection):
             # Only names of tables and columns are written into the statement; values are parameters.
             cursor.execute(
-                f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(names)} FROM {source} "  # noqa: S608
-                f"ON CONFLICT {conflict_rule}",
+                f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(names)} FROM {source} {rule}",  # noqa: S608
                 parameters,
             )
 
@@ -90,7 +100,7 @@ def update_from_values(
     `assignments` and `condition`, `t` is the table and `v` the values, both with the fields' column names:
     `"health = v.health"`, `"t.last_seen_at < v.last_seen_at"`. They are code, never input. Runs inside the caller's
     transaction. A key may occur once only. Rows are locked in the order of their keys, so that two callers at once
-    cannot lock each other out.
+    cannot lock each other out; across DOCUMENT_MAX_BYTES, lock them before.
     """
     if not rows:
         return 0
@@ -156,20 +166,31 @@ def _quoted(fields: Fields, connection: BaseDatabaseWrapper) -> list[str]:
 def _sources(fields: Fields, rows: Rows, connection: BaseDatabaseWrapper) -> Iterator[tuple[str, list[Any]]]:
     """Relations named `v` that together hold the rows, each with its parameters, for as many statements."""
     if connection.vendor == "postgresql":
-        yield _document(fields, rows, connection)
+        typed = _typed(tuple(fields), connection.alias)
+        for parts in _documents(fields, rows):
+            # Without a limit the planner takes it for a hundred rows, and reads the whole table that a few are joined
+            # with.
+            rows_of = f"(SELECT * FROM json_to_recordset(%s::json) AS r({typed}) LIMIT {len(parts)}) AS v"  # noqa: S608
+            yield rows_of, [f"[{','.join(parts)}]"]
         return
     chunk_size = max(1, _VARIABLES_MAX // len(fields))
     for start in range(0, len(rows), chunk_size):
         yield _values(fields, rows[start : start + chunk_size], connection)
 
 
-def _document(fields: Fields, rows: Rows, connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
+def _documents(fields: Fields, rows: Rows) -> Iterator[list[str]]:
+    """The rows as JSON objects, in portions of at most DOCUMENT_MAX_BYTES or one row."""
     columns = [str(field.column) for field in fields]
-    document = msgspec.json.encode([dict(zip(columns, row, strict=True)) for row in rows])
-    typed = _typed(tuple(fields), connection.alias)
-    # Without a limit the planner takes it for a hundred rows, and reads the whole table that a few are joined with.
-    rows_of = f"(SELECT * FROM json_to_recordset(%s::json) AS r({typed}) LIMIT {len(rows)}) AS v"  # noqa: S608
-    return rows_of, [document.decode()]
+    parts: list[str] = []
+    size = 0
+    for row in rows:
+        part = _encode(dict(zip(columns, row, strict=True)))
+        if parts and size + len(part) > DOCUMENT_MAX_BYTES:
+            yield parts
+            parts, size = [], 0
+        parts.append(part.decode())
+        size += len(part)
+    yield parts
 
 
 @cache

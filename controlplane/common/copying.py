@@ -17,6 +17,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 # Below it, the savepoint and the longer way through Python cost more than COPY spares.
 ROWS_MIN = 500
+# Rows that are written out at a time: those of an order for many instances may be large.
+_PORTION = 250
 # For how long after a duplicate more of them are expected: an agent that repeats itself does so at once.
 WARY_FOR_S = 30.0
 _UNIQUE_VIOLATION = "23505"
@@ -59,7 +61,8 @@ def _copy(connection: BaseDatabaseWrapper, table: str, fields: Fields, rows: Row
     options = f"FORMAT csv, FORCE_NOT_NULL ({', '.join(filled)})" if filled else "FORMAT csv"
     statement = f"COPY {connection.ops.quote_name(table)} ({', '.join(quoted)}) FROM STDIN ({options})"
     with connection.cursor() as cursor, connection.wrap_database_errors, cursor.copy(statement) as copy:
-        copy.write(_csv(fields, rows))
+        for start in range(0, len(rows), _PORTION):
+            copy.write(_csv(fields, rows[start : start + _PORTION]))
 
 
 def _csv(fields: Fields, rows: Rows) -> str:

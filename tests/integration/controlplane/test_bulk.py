@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from django.db import DatabaseError, connection, connections, transaction
+from django.db import DatabaseError, IntegrityError, connection, connections, transaction
 from django.utils.timezone import now
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -194,7 +194,7 @@ def test_many_rows_at_once_are_stored_as_the_orm_stores_each(model, key, sent, w
     check()
 
 
-def insert_events(*changes):
+def insert_events(*changes, insert=bulk.insert_new):
     usual = {
         "event_id": "e1",
         "kind": "task.started",
@@ -210,7 +210,7 @@ def insert_events(*changes):
         "meta": {},
         "attempts": 0,
     }
-    bulk.insert_new(Event, tuple(usual), [tuple((usual | change).values()) for change in changes])
+    insert(Event, tuple(usual), [tuple((usual | change).values()) for change in changes])
 
 
 @pytest.fixture
@@ -337,3 +337,28 @@ def test_rows_for_which_a_condition_holds_are_told_by_their_position(monkeypatch
     )
 
     assert found == [0, 3, 5]
+
+
+@pytest.mark.parametrize("rows_min", [1, 1000], ids=["copy first", "insert"])
+def test_rows_that_must_be_new_are_refused_where_one_is_known(rows_min, monkeypatch):
+    monkeypatch.setattr(copying, "ROWS_MIN", rows_min)
+    monkeypatch.setattr(copying, "_wary_until", {})
+    insert_events({"event_id": "known"}, insert=bulk.insert_all)
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        insert_events({"event_id": "new"}, {"event_id": "known"}, insert=bulk.insert_all)
+
+    assert list(Event.objects.values_list("event_id", flat=True)) == ["known"]
+
+
+@pytest.mark.needs_postgres
+def test_what_is_large_goes_in_several_statements(monkeypatch):
+    monkeypatch.setattr(bulk, "DOCUMENT_MAX_BYTES", 5000)
+    changes = [{"event_id": str(number), "message": "x" * 1500} for number in range(7)]
+
+    with copies() as words:
+        insert_events(*changes, {"event_id": "alone", "message": "y" * 9000})
+
+    # Two of them with all their columns, at a time.
+    assert words == ["INSERT"] * 5
+    assert Event.objects.count() == 8
