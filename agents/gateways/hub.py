@@ -8,6 +8,7 @@ One hub lives per event loop, from its first use or the ASGI lifespan until the 
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -52,6 +53,8 @@ R = TypeVar("R")
 _CALL_THREADS = 4
 _END_EVERY_S = 0.05
 _LISTEN_RETRY_S = 1.0
+# A database that has not answered for so long is away: one that is cut off without a word raises nothing for minutes.
+SILENT_AFTER_S = 5.0
 REFUSAL_EVERY_S = 60
 REFUSED_PEERS_MAX = 200
 # How far back a pulse looks for sessions that were ended elsewhere: far longer than any gap between two pulses.
@@ -105,6 +108,8 @@ class Hub:
             on_unclaimed=lambda opened: self.end(opened.session_id, reason="closed_early"),
         )
         self._pulse_fails = False
+        # When those under way began, the oldest first.
+        self._pulses: list[float] = []
         self._ended: dict[UUID, str] = {}
         self._refusals: dict[tuple[str, str], float] = {}
         self._ending = asyncio.Lock()
@@ -160,9 +165,15 @@ class Hub:
 
     @property
     def is_database_away(self) -> bool:
-        """Whether what was asked of the database last got no answer; who would come in now is turned away."""
+        """Whether what was asked of the database last got no answer, or none for a while; newcomers are turned away."""
         writers_fail = any(batcher.stats.failing_since is not None for batcher in self._batchers)
-        return writers_fail or self._pulse_fails or self._hellos.is_failing
+        return writers_fail or self._pulse_fails or self._hellos.is_failing or self._silent_s > SILENT_AFTER_S
+
+    @property
+    def _silent_s(self) -> float:
+        """For how long the oldest question to the database has gone without an answer."""
+        pulsing_s = time.monotonic() - self._pulses[0] if self._pulses else 0.0
+        return max(pulsing_s, self._hellos.asking_s, *(batcher.writing_s for batcher in self._batchers))
 
     def snapshot(self) -> HubFigures:
         """How this process fares; published with the pulse."""
@@ -297,6 +308,8 @@ class Hub:
             await self._pulse()
 
     async def _pulse(self) -> None:
+        began = time.monotonic()
+        self._pulses.append(began)
         try:
             since = timezone.now() - _CUT_WINDOW
             found = await self.call(pulse, self.replica_id, since=since, ingest=self.snapshot())
@@ -309,6 +322,8 @@ class Hub:
             # The next pulse tries again.
             self._pulse_fails = True
             logger.exception("hub.pulse_failed")
+        finally:
+            self._pulses.remove(began)
 
     def _act_on(self, found: Pulse) -> None:
         for cut in found.cuts:

@@ -26,8 +26,8 @@ class Gatherer(Generic[T, R]):
     `answer(items)` returns one outcome per item, in their order; an outcome that is an exception is raised at its
     caller alone. Somebody who asks alone is answered at once; while calls follow each other, each waits `pause_s` for
     company. Where the database is away all callers of the batch get its error, or with `is_patient`, the same batch is
-    asked again until it answers; a caller that is cancelled meanwhile is left out. On any other error the batch is asked
-    one by one, so that it is the caller's alone who caused it. What was answered to a caller that is gone goes to
+    asked again until it answers; a caller that is cancelled meanwhile is left out. On any other error the batch is
+    asked one by one, so that it is the caller's alone who caused it. What was answered to a caller that is gone goes to
     `on_unclaimed`.
     Not thread-safe: for one event loop.
     """

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import random
 import sys
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
@@ -22,9 +22,12 @@ from agents.gateways.hub import Hub, running_hub
 from agents.gateways.inbox import Inbox, Message, Receive
 from agents.gateways.onestep import protocol, wire
 from agents.gateways.onestep.building import build_command, build_error, build_hello_ack
+from agents.gateways.onestep.handshake import AWAY_RETRY_S, shown_token, turn_away
 from agents.gateways.onestep.protocol import SessionContext
 from agents.gateways.onestep.reading import LARGE_FRAME_CHARS, ProtocolError, parse_envelope
+from agents.gateways.onestep.salvaging import read_telemetry, salvage
 from agents.gateways.outbox import Outbox
+from agents.gateways.share import Share, put, weigh
 from agents.models import Instance
 from agents.models.instance import Dialect
 from agents.services.actors import SYSTEM
@@ -34,7 +37,6 @@ from agents.services.errors import CommandUnknown, DuplicateResult, InstanceConf
 from agents.services.reports import Heartbeat, Hello, Rejection, Report, Topology, Touch
 from agents.services.sessions import OpenedSession, Opening
 from agents.services.tokens import Credential
-from controlplane.common.batching import MicroBatcher
 from controlplane.common.sockets import deny
 from controlplane.common.throttling import TokenBucket
 
@@ -60,9 +62,6 @@ RATE_NOTICE_EVERY_S = 30
 # An answered command comes back as an acknowledgement and a result.
 _ANSWERS_PER_COMMAND = 2
 _ANSWER_TYPES = ("command_ack", "command_result")
-# What one agent may hold of the buffer: one part in so many.
-_BUFFER_SHARE = 10
-_AWAY_RETRY_S = 5
 # How exactly `last_message_at` of a session is kept: a busy agent would otherwise write its row with every batch.
 _TOUCH_EVERY_S = 1.0
 # A close frame carries 125 bytes, two of them the code.
@@ -70,18 +69,7 @@ _REASON_MAX_BYTES = 123
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Item = TypeVar("Item")
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-
-
-def shown_token(scope: MutableMapping[str, Any]) -> str:
-    """The token of the Authorization header, else of the first `bearer.<token>` subprotocol, else ""."""
-    headers: dict[bytes, bytes] = dict(scope["headers"])
-    scheme, _space, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
-        return token.strip()
-    offered: Iterable[str] = scope.get("subprotocols", ())
-    return next((name for name in offered if name.startswith("bearer.")), "").removeprefix("bearer.")
 
 
 async def agent_socket(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -91,14 +79,14 @@ async def agent_socket(scope: MutableMapping[str, Any], receive: Receive, send: 
         hub = await running_hub()
     except DatabaseError:
         logger.exception("onestep.connect_failed")
-        await _turn_away(scope, send, "The database is away.", _AWAY_RETRY_S)
+        await turn_away(scope, send, "The database is away.", AWAY_RETRY_S)
         return
     if hub.is_database_away:
-        await _turn_away(scope, send, "The database is away.", random.randint(_AWAY_RETRY_S, 2 * _AWAY_RETRY_S))  # noqa: S311 -- no secret
+        await turn_away(scope, send, "The database is away.", random.randint(AWAY_RETRY_S, 2 * AWAY_RETRY_S))  # noqa: S311 -- no secret
         return
     entry = hub.admission.enter(asyncio.get_running_loop().time())
     if isinstance(entry, TurnedAway):
-        await _turn_away(scope, send, entry.detail, entry.retry_after_s)
+        await turn_away(scope, send, entry.detail, entry.retry_after_s)
         return
     try:
         if entry.wait_s:
@@ -106,11 +94,6 @@ async def agent_socket(scope: MutableMapping[str, Any], receive: Receive, send: 
         await OneStepConsumer(hub, scope, receive, send).run()
     finally:
         hub.admission.leave()
-
-
-async def _turn_away(scope: MutableMapping[str, Any], send: Send, detail: str, retry_after_s: int) -> None:
-    headers = ((b"retry-after", str(retry_after_s).encode()),)
-    await deny(scope, send, status=503, detail=detail, headers=headers)
 
 
 class OneStepConsumer:
@@ -126,17 +109,19 @@ class OneStepConsumer:
         "_bucket",
         "_context",
         "_goodbye",
-        "_held",
-        "_held_until",
         "_hello_deadline",
         "_hellos",
+        "_in_hand",
         "_inbox",
         "_is_open",
         "_needs_sync",
         "_noticed_at",
         "_outbox",
+        "_owed",
+        "_parting",
         "_scope",
         "_send",
+        "_share",
         "_touched_at",
         "credential",
         "hub",
@@ -155,7 +140,12 @@ class OneStepConsumer:
         self._scope, self._send = scope, send
         self._inbox = Inbox(receive, hub.read_ahead)
         self._outbox = Outbox(self._send_frame, on_relief=self._ask_for_more)
+        self._share = Share(hub.batcher, self._inbox)
         self._context: SessionContext | None = None
+        # The telemetry frame that was read and not yet put, and after the end how many read ahead are still taken.
+        self._in_hand: str | None = None
+        self._parting: SessionContext | None = None
+        self._owed = 0
         self._is_open = False
         self._hello_deadline: asyncio.TimerHandle | None = None
         self._hellos: TokenBucket | None = None
@@ -165,8 +155,6 @@ class OneStepConsumer:
         self._bucket: TokenBucket | None = None
         self._noticed_at = -float(RATE_NOTICE_EVERY_S)
         self._answers_due = 0
-        # Records in the buffer since it last held none of them, and the buffer's count after the last.
-        self._held = self._held_until = 0
         self._touched_at = 0.0
 
     async def run(self) -> None:
@@ -197,7 +185,7 @@ class OneStepConsumer:
             credential = await self.hub.credential(shown_token(self._scope), dialect=Dialect.ONESTEP)
         except DatabaseError:
             logger.exception("onestep.connect_failed")
-            await _turn_away(self._scope, self._send, "The database is away.", _AWAY_RETRY_S)
+            await turn_away(self._scope, self._send, "The database is away.", AWAY_RETRY_S)
             return False
         if credential is None:
             detail = "The agent token is missing, unknown, revoked, expired or not for this dialect."
@@ -286,9 +274,10 @@ class OneStepConsumer:
     # --- frames of the agent
 
     async def _take(self, message: Message) -> None:
-        if not self._is_open or self._goodbye is not None:
-            return
         text = message.get("text")
+        if not self._is_open or self._goodbye is not None:
+            await self._take_owed(text)
+            return
         if text is None:
             error = ProtocolError("invalid_message", "Binary frames are not part of this protocol.", closes=True)
             await self._send_frame(build_error(error.code, str(error), closes=True))
@@ -298,16 +287,52 @@ class OneStepConsumer:
             # Servers with a limit of their own never let it come this far.
             await self._close(CLOSE_TOO_BIG, f"A frame may have {settings.AGENT_FRAME_MAX_BYTES} bytes at most.")
             return
+        self._in_hand, context = text, self._context
         try:
-            await self._handle(await self._envelope(text))
+            envelope = await self._envelope(text)
+            # Of a session that ended meanwhile, telemetry is still taken.
+            if self._goodbye is None or (self._parting is not None and envelope.type == "telemetry"):
+                await self._handle(envelope, context, weigh(text))
         except ProtocolError as error:
             await self._refuse(error)
         except OSError:
             # The peer went while it was being answered; the server tells so next.
             self._is_open = False
+            self._part(self._context or self._parting)
         except Exception:
             logger.exception("onestep.frame_failed instance=%s", self._context and self._context.instance_id)
-            await self._refuse(ProtocolError("internal_error", "The portal failed on this frame.", closes=False))
+            await self._fail()
+        self._in_hand = None
+
+    async def _fail(self) -> None:
+        """Say that the portal failed; who has no session after that, and no deadline for one, must come again."""
+        message = "The portal failed on this frame."
+        is_lost = self._context is None and self._goodbye is None
+        await self._send_frame(build_error("internal_error", message, closes=is_lost))
+        if is_lost:
+            await self._close(CLOSE_INTERNAL_ERROR, message)
+
+    def _part(self, context: SessionContext | None) -> None:
+        """What was read ahead by now is still taken as of this session; what comes later is not."""
+        self._parting, self._owed = context, self._inbox.count_read()
+
+    async def _take_owed(self, text: str | None) -> None:
+        if not self._owed:
+            return
+        self._owed -= 1
+        context = self._parting
+        if text is None or context is None:
+            return
+        self._in_hand = text
+        try:
+            reports = await _parsed(len(text), read_telemetry, text, context)
+            self._in_hand = None
+            await self._share.report(reports, size_bytes=weigh(text))
+        except ProtocolError as error:
+            logger.info("onestep.unsalvaged instance=%s error=%s", context.instance_id, error)
+        except Exception:
+            logger.exception("onestep.unsalvaged instance=%s", context.instance_id)
+        self._in_hand = None
 
     async def _envelope(self, text: str) -> wire.Envelope:
         is_answer = False
@@ -318,7 +343,7 @@ class OneStepConsumer:
             await self._pace(len(text), is_answer=is_answer)
         return envelope
 
-    async def _handle(self, envelope: wire.Envelope) -> None:
+    async def _handle(self, envelope: wire.Envelope, context: SessionContext | None, size_bytes: int) -> None:
         if envelope.type == "hello":
             await self._hello(await _parsed(len(envelope.payload), protocol.parse_hello, envelope.payload))
             return
@@ -329,11 +354,11 @@ class OneStepConsumer:
         }.get(envelope.type)
         if handler is None and envelope.type not in {"hello_ack", "command", "error"}:
             raise ProtocolError("invalid_message", f"Unknown frame type {envelope.type[:64]!r}.", closes=True)
-        if self._context is None:
+        if context is None:
             raise ProtocolError("session_not_initialized", "The first frame must be a hello.", closes=True)
         if handler is None:
             raise ProtocolError("invalid_message", f"Only the portal sends {envelope.type}.", closes=False)
-        await handler(envelope.payload, self._context)
+        await handler(envelope.payload, context, size_bytes)
 
     async def _hello(self, hello: Hello) -> None:
         if not self.credential.speaks_for(hello.service.environment):
@@ -349,7 +374,8 @@ class OneStepConsumer:
             # A second hello on one socket: its first session will be superseded like any other, the socket stays.
             self.hub.release(self)
         try:
-            opened = await self._open_session(hello)
+            # The socket is read on, so that a peer that hangs up leaves the queue and its place among the connections.
+            opened = await self._inbox.wait_for(self._open_session(hello), only_for_a_peer=True)
         except BaseException:
             if first is not None:
                 self.hub.end(first.session_id, reason="closed_1008")
@@ -395,39 +421,16 @@ class OneStepConsumer:
         self._needs_sync = "command.sync_now" in hello.accepted_capabilities and not opened.has_synced
         self.hub.attach(self)
 
-    async def _telemetry(self, payload: Any, context: SessionContext) -> None:
+    async def _telemetry(self, payload: Any, context: SessionContext, size_bytes: int) -> None:
         now = timezone.now()
         parsed = await _parsed(len(payload), protocol.parse_telemetry, payload, context, now)
-        await self._report([*parsed.reports, *self._touch(context, now)], size_bytes=len(payload))
+        # From here on it is stored or counted, also where this is cancelled.
+        self._in_hand = None
+        await self._share.report([*parsed.reports, *self._touch(context, now)], size_bytes=size_bytes)
         if parsed.rejected_count:
             await self._tell_rejected(parsed, context)
         if self._needs_sync and parsed.reports:
             await self._want_sync(parsed.reports[0], context)
-
-    async def _report(self, reports: Sequence[Report], *, size_bytes: int) -> None:
-        """Put records into the buffer; waits where it is full or this agent holds its share of it."""
-        if not reports:
-            return
-        batcher = self.hub.batcher
-        if batcher.is_stored(self._held_until):
-            self._held = 0
-        try:
-            if self._held and self._held + len(reports) > settings.INGEST_QUEUE_SIZE // _BUFFER_SHARE:
-                await self._inbox.wait_for(batcher.flush())
-                self._held = 0
-            await self._put(batcher, reports, size_bytes)
-        except asyncio.CancelledError:
-            # The server ends: what waits for room is stored with the rest, or counted with what is given up.
-            batcher.put_late(reports, size_bytes=size_bytes)
-            raise
-        self._held += len(reports)
-        self._held_until = batcher.put_count
-
-    async def _put(self, batcher: MicroBatcher[Item], items: Sequence[Item], size_bytes: int) -> None:
-        if batcher.is_full:
-            await self._inbox.wait_for(batcher.put_many(items, size_bytes=size_bytes))
-        else:
-            await batcher.put_many(items, size_bytes=size_bytes)
 
     async def _tell_rejected(self, parsed: protocol.ParsedTelemetry, context: SessionContext) -> None:
         rejection = Rejection(
@@ -439,7 +442,7 @@ class OneStepConsumer:
             count=parsed.rejected_count,
             reasons=tuple(parsed.reasons),
         )
-        await self._report([rejection], size_bytes=0)
+        await self._share.report([rejection], size_bytes=0)
         message = f"{parsed.rejected_count} records left out: {'; '.join(parsed.reasons)}"
         raise ProtocolError("invalid_message", message, closes=False)
 
@@ -456,7 +459,7 @@ class OneStepConsumer:
                 logger.warning("onestep.sync_unasked instance=%s error=%s", context.instance_id, error)
                 self._needs_sync = True
 
-    async def _command_ack(self, payload: Any, context: SessionContext) -> None:
+    async def _command_ack(self, payload: Any, context: SessionContext, size_bytes: int) -> None:
         ack = await _parsed(len(payload), protocol.parse_ack, payload)
         body = Ack(
             accepted=ack.status == "accepted",
@@ -464,9 +467,9 @@ class OneStepConsumer:
             error_code=ack.error_code or "",
             error_message=ack.error_message or "",
         )
-        await self._answer(ack.command_id, body, context, size_bytes=len(payload))
+        await self._answer(ack.command_id, body, context, size_bytes)
 
-    async def _command_result(self, payload: Any, context: SessionContext) -> None:
+    async def _command_result(self, payload: Any, context: SessionContext, size_bytes: int) -> None:
         result = await _parsed(len(payload), protocol.parse_result, payload)
         body = Result(
             status=result.status,
@@ -476,20 +479,19 @@ class OneStepConsumer:
             error_code=result.error_code or "",
             error_message=result.error_message or "",
         )
-        if not self.hub.batcher.is_stored(self._held_until):
-            # What the agent reported before its result is stored before it: "synced" means that the topology is here.
-            await self._inbox.wait_for(self.hub.batcher.flush())
-        await self._answer(result.command_id, body, context, size_bytes=len(payload))
+        # What the agent reported before its result is stored before it: "synced" means that the topology is here.
+        await self._share.flush()
+        await self._answer(result.command_id, body, context, size_bytes)
 
-    async def _answer(self, command_id: str, body: Ack | Result, context: SessionContext, *, size_bytes: int) -> None:
+    async def _answer(self, command_id: str, body: Ack | Result, context: SessionContext, size_bytes: int) -> None:
         now = timezone.now()
         try:
             answer = Answer(context.session_id, parse_public_id(command_id), now, body)
         except CommandUnknown as error:
             raise ProtocolError(error.code, str(error), closes=False) from error
         pending = PendingAnswer(answer, lambda error: self._answer_refused(context, error))
-        await self._put(self.hub.answers, [pending], size_bytes)
-        await self._report(self._touch(context, now), size_bytes=0)
+        await put(self.hub.answers, [pending], self._inbox, size_bytes=size_bytes)
+        await self._share.report(self._touch(context, now), size_bytes=0)
 
     def _touch(self, context: SessionContext, now: datetime) -> list[Report]:
         """That the session lives, unless that was said a moment ago."""
@@ -513,21 +515,14 @@ class OneStepConsumer:
             self._outbox.post([build_error("internal_error", "The portal failed on this frame.", closes=False)])
 
     def _salvage(self) -> None:
-        """Hand over the telemetry that was read ahead: the server ends, and the agent holds it for delivered.
-
-        Answers to commands may go: the agent repeats them when its next session gets the command again.
-        """
-        while len(self._inbox):
-            text = self._inbox.pop().get("text")
-            if text is None or self._context is None:
-                continue
-            try:
-                envelope = parse_envelope(text)
-                if envelope.type == "telemetry":
-                    parsed = protocol.parse_telemetry(envelope.payload, self._context, timezone.now())
-                    self.hub.batcher.put_late(parsed.reports, size_bytes=len(text))
-            except ProtocolError as error:
-                logger.info("onestep.unsalvaged instance=%s error=%s", self._context.instance_id, error)
+        """Hand over the telemetry in hand and what was read ahead: the server ends."""
+        context = self._context or self._parting
+        is_whole = self._is_open and self._goodbye is None
+        count = self._inbox.count_read() if is_whole else self._owed
+        messages = [self._inbox.pop() for _ in range(min(count, len(self._inbox)))]
+        if context is not None:
+            texts = [self._in_hand, *(message.get("text") for message in messages)]
+            salvage([text for text in texts if text is not None], context, self.hub.batcher)
 
     # --- what the hub asks
 
@@ -547,6 +542,7 @@ class OneStepConsumer:
         """Detach at once; the goodbye is said beside, since a peer that never reads would hold up everybody."""
         if self._context is None:
             return
+        self._part(None if reason == "token_revoked" else self._context)
         self._context = None
         self.hub.detach(self, reason=reason)
         self._goodbye = asyncio.get_running_loop().create_task(self._say_goodbye(reason))
