@@ -39,6 +39,8 @@ LIVENESS_GRACE_S = env.integer("LIVENESS_GRACE_S", INSTANCE_OFFLINE_AFTER_S, min
 
 # A frame to the agent over 1,048,576 bytes makes its client close the socket; the envelope needs some of them.
 COMMAND_ARGS_MAX_BYTES = 900_000
+# What the arguments of one order for many instances may take in all, stored once for each of them.
+FAN_OUT_MAX_BYTES = env.integer("FAN_OUT_MAX_BYTES", 64 * 1024 * 1024, minimum=1024 * 1024)
 COMMAND_TIMEOUT_DEFAULT_S = 10
 COMMAND_TIMEOUT_MAX_S = env.integer("COMMAND_TIMEOUT_MAX_S", 30 * 86400, minimum=1)
 # The agent counts a command's time from receipt, the portal from creation: the difference is granted.

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+import msgspec
+from django.conf import settings
 from django.utils.translation import gettext as _
 
 from agents.models import Command, Service
@@ -12,6 +14,7 @@ from agents.services.actors import Actor
 from agents.services.commands import FanOut, Refusal, Target, queue_commands, refused
 from agents.services.errors import InstanceUnknown
 from agents.services.orders import Order, validate_order
+from controlplane.common.errors import Invalid
 from tasks_app.models import TaskControls
 
 __all__ = ["FanOut", "Target", "fan_out", "order_command"]
@@ -35,12 +38,27 @@ def order_command(instance_id: UUID, order: Order, *, actor: Actor) -> Command:
 def fan_out(service: Service, order: Order, *, actor: Actor, instance_ids: Sequence[UUID] | None = None) -> FanOut:
     """Make the same command for many instances of a service: the named ones in their order, or all that are online.
 
-    Raises Invalid, or InstanceUnknown where an id is not one of the service's; nothing is made then. The number of
-    statements does not grow with the number of instances. Source: contract 3.3.
+    Raises Invalid, or InstanceUnknown where an id is not one of the service's; nothing is made then. Invalid is also
+    what takes more than FAN_OUT_MAX_BYTES with its arguments, which are stored for each instance. The number of
+    statements does not grow with the number of instances, unless the arguments are large. Source: contract 3.3.
     """
     order = validate_order(order)
     targets = _online(service) if instance_ids is None else _named(service, instance_ids)
+    _limit_bytes(order, len(targets))
     return FanOut(queue_commands(targets, order, actor=actor, refusals=task_refusals(targets, order)))
+
+
+def _limit_bytes(order: Order, number: int) -> None:
+    most = settings.FAN_OUT_MAX_BYTES // max(1, len(msgspec.json.encode(order.args)))
+    if number > most:
+        raise Invalid(
+            _(
+                "With arguments of this size, one order may go to %(most)d instances, not to %(number)d. "
+                "Name fewer of them at a time, or make the arguments smaller."
+            )
+            % {"most": most, "number": number},
+            field="args",
+        )
 
 
 def _online(service: Service) -> list[UUID]:

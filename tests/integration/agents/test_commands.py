@@ -260,6 +260,22 @@ def test_fan_out_reports_every_target_in_the_given_order():
     assert [command.instance for command in Command.objects.all()] == [able]
 
 
+def test_a_fan_out_is_bounded_by_what_its_arguments_take_in_all(settings):
+    settings.FAN_OUT_MAX_BYTES = 2 * 1024 * 1024
+    service = ServiceFactory()
+    for instance in InstanceFactory.create_batch(3, service=service, online=True):
+        SessionFactory(instance=instance)
+    asked = order(args={"x": "y" * 800_000})
+
+    with pytest.raises(Invalid, match="may go to 2 instances, not to 3") as refused:
+        fan_out(service, asked, actor=ACTOR)
+
+    assert refused.value.field == "args"
+    assert Command.objects.count() == 0
+    ids = service.instances.values_list("pk", flat=True)[:2]
+    assert len(fan_out(service, asked, actor=ACTOR, instance_ids=list(ids)).targets) == 2
+
+
 def test_fan_out_holds_for_those_that_are_away_if_asked():
     service = ServiceFactory()
     gone, never = InstanceFactory(service=service), InstanceFactory(service=service)
