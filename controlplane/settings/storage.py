@@ -12,6 +12,18 @@ DATABASE_URL = env.secret("DATABASE_URL") or f"sqlite:///{DATA_DIR / 'portal.sql
 REDIS_URL = env.secret("REDIS_URL")
 
 
+# Of libpq. An answer is waited for as long as it takes while the server's host confirms probes: one after 10 s of
+# silence, then one every 4 s, of which two may be lost; what was sent may be unconfirmed for 20 s.
+_GIVE_UP = {
+    "connect_timeout": 5,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 4,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+
+
 def _database() -> dict[str, Any]:
     try:
         database: dict[str, Any] = environ.Env.db_url_config(DATABASE_URL)
@@ -37,7 +49,10 @@ def _database() -> dict[str, Any]:
         }
         # A connection that the server cut meanwhile (a restart) is replaced; it does not fail the request that gets it.
         database["CONN_HEALTH_CHECKS"] = True
-        options.setdefault("connect_timeout", 5)
+        # Options of DATABASE_URL count before these. A server that vanishes without a word (a pulled cable, a failed
+        # host) is given up after some 20 s, where Linux itself would wait for a quarter of an hour, or for ever.
+        for name, value in _GIVE_UP.items():
+            options.setdefault(name, value)
     else:
         raise ImproperlyConfigured("DATABASE_URL must begin with postgres:// or sqlite://.")
     return database
@@ -45,7 +60,8 @@ def _database() -> dict[str, Any]:
 
 DATABASES = {"default": _database()}
 
-# How long history is kept, by its own time. PostgreSQL drops whole weeks: up to seven days later.
+# How long history is kept after it happened, and after it came. PostgreSQL drops whole weeks: up to seven days later,
+# and a week for which something came late when that is as old.
 RETENTION_TASK_EVENTS_DAYS = env.integer("RETENTION_TASK_EVENTS_DAYS", 30, minimum=1)
 RETENTION_TASK_METRIC_WINDOWS_DAYS = env.integer("RETENTION_TASK_METRIC_WINDOWS_DAYS", 90, minimum=1)
 RETENTION_AGENT_COMMANDS_DAYS = env.integer("RETENTION_AGENT_COMMANDS_DAYS", 30, minimum=1)
