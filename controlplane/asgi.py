@@ -48,8 +48,8 @@ async def lifespan(_scope: Scope, receive: Receive, send: Send) -> None:
             return
 
 
-# As many as the pool has connections to the database by default: more would wait for one.
-HTTP_THREADS = 16
+# As many as the pool has connections to the database: more would wait for one.
+HTTP_THREADS: int = settings.DATABASES["default"].get("OPTIONS", {}).get("pool", {}).get("max_size", 16)
 
 pages = ThreadedHandler(threads=HTTP_THREADS)
 # On the server's own event loop: they tell of its hub, and must answer while all threads wait for the database.

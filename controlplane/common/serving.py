@@ -1,8 +1,9 @@
 """HTTP requests, each in one thread from its first middleware to its answer."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO, Any
 
 from asgiref.sync import sync_to_async
@@ -10,7 +11,7 @@ from django.core import signals
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.db import close_old_connections
-from django.http import FileResponse
+from django.http import FileResponse, JsonResponse
 from django.urls import set_script_prefix
 
 Scope = MutableMapping[str, Any]
@@ -24,10 +25,16 @@ class ThreadedHandler(ASGIHandler):
     Django itself visits a thread for every synchronous middleware, both ways, and starts a thread for each request:
     twenty hand-overs of the interpreter, which cost a command to an agent as much as all its work. Asynchronous views
     still answer, on an event loop of their own; what they stream is read on the server's.
+
+    Where `waiting_per_thread` requests for each thread wait already, more of them get 503 with Retry-After at once.
     """
 
-    def __init__(self, *, threads: int) -> None:
+    def __init__(self, *, threads: int, waiting_per_thread: int = 16) -> None:
         self.threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="http")
+        self._most = threads * (1 + waiting_per_thread)
+        # Requests that wait for a thread or have one.
+        self.taken = 0
+        self._lock = threading.Lock()
         super().__init__()
 
     def load_middleware(self, is_async: bool = False) -> None:  # noqa: ARG002 -- Django's signature
@@ -38,11 +45,28 @@ class ThreadedHandler(ASGIHandler):
             body = await self.read_body(receive)
         except RequestAborted:
             return
-        response = await asyncio.get_running_loop().run_in_executor(self.threads, self._respond, scope, body)
+        if not self._take():
+            body.close()
+            await self.send_response(_too_busy(), send)
+            return
+        answered = self.threads.submit(self._respond, scope, body)
+        answered.add_done_callback(self._leave)
+        response = await asyncio.wrap_future(answered)
         if response.streaming:
             await self._stream(response, receive, send)
         else:
             await self.send_response(response, send)
+
+    def _take(self) -> bool:
+        with self._lock:
+            has_room = self.taken < self._most
+            self.taken += has_room
+        return has_room
+
+    def _leave(self, _answered: "Future[Any]") -> None:
+        """Called in any thread, also for a request whose client left before its turn."""
+        with self._lock:
+            self.taken -= 1
 
     def _respond(self, scope: Scope, body: IO[bytes]) -> Any:
         set_script_prefix(get_script_prefix(scope))
@@ -74,3 +98,8 @@ class ThreadedHandler(ASGIHandler):
             await sync_to_async(response.close)()
         if isinstance(sent, Exception):
             raise sent
+
+
+def _too_busy() -> JsonResponse:
+    detail = "too many requests wait for an answer; try again later"
+    return JsonResponse({"detail": detail}, status=503, headers={"Retry-After": "5"})

@@ -1,6 +1,7 @@
 """The handler of HTTP requests, spoken to as a server does."""
 
 import asyncio
+import json
 import threading
 
 import pytest
@@ -42,7 +43,12 @@ async def asynchronous(request):
     return HttpResponse(b"from a coroutine")
 
 
-urlpatterns = [path(view.__name__, view) for view in (echo, fails, file, endless, asynchronous)]
+def held(request):
+    seen["gate"].wait(DEADLINE_S)
+    return HttpResponse(b"at last")
+
+
+urlpatterns = [path(view.__name__, view) for view in (echo, held, fails, file, endless, asynchronous)]
 
 
 @pytest.fixture
@@ -149,3 +155,26 @@ async def test_more_requests_than_threads_are_all_answered(handler):
     clients = await asyncio.gather(*(Client("/echo", method="POST", body=b"%d" % n).run(handler) for n in range(9)))
 
     assert [client.body for client in clients] == [b"%d" % n for n in range(9)]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_beyond_so_many_that_wait_the_next_is_told_to_come_again(settings):
+    settings.ROOT_URLCONF = __name__
+    settings.MIDDLEWARE = []
+    handler = ThreadedHandler(threads=1, waiting_per_thread=2)
+    seen["gate"] = threading.Event()
+    waiting = [asyncio.ensure_future(Client("/held").run(handler)) for _ in range(3)]
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            while handler.taken < 3:
+                await asyncio.sleep(0.01)
+
+        refused = await Client("/held").run(handler)
+
+        assert refused.status == 503
+        assert (b"Retry-After", b"5") in refused.sent[0]["headers"]
+        assert list(json.loads(refused.body)) == ["detail"]
+    finally:
+        seen["gate"].set()
+    assert [client.status for client in await asyncio.gather(*waiting)] == [200, 200, 200]
+    assert (await Client("/held").run(handler)).status == 200
