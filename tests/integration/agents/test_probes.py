@@ -23,7 +23,10 @@ async def ask(application, path):
 async def test_readyz_tells_how_this_process_stores_what_agents_report(connect):
     _status, body = await ask(connect.application, "/readyz")
 
-    assert {name: check["ready"] for name, check in body["checks"]["ingest"].items()} == {"ingest": True, "answers": True}
+    assert {name: check["ready"] for name, check in body["checks"]["ingest"].items()} == {
+        "ingest": True,
+        "answers": True,
+    }
 
 
 async def test_healthz_answers_while_every_page_waits(connect):
