@@ -15,6 +15,16 @@ from agents.services.events import portal_event, record_events
 from agents.services.reports import RuntimeFacts, ServiceIdentity
 from controlplane.common.bulk import update_from_values
 
+# The columns that hold what an instance says of itself, in the order of `facts_of`.
+FACT_COLUMNS = (
+    "node_name",
+    "deployment_version",
+    "agent_version",
+    "python_version",
+    "hostname",
+    "pid",
+    "started_at",
+)
 # What a hello reads of a known instance; the rest of the row is wide and is overwritten anyway.
 _ENROLLED_FIELDS = (
     "id",
@@ -134,20 +144,23 @@ def describe_services(said: Iterable[tuple[Service, ServiceIdentity]]) -> None:
     )
 
 
-def describe_service(service: Service, identity: ServiceIdentity) -> None:
-    """Store what an identity says of its service, if it says anything new: version and, where given, description."""
-    describe_services([(service, identity)])
-
-
 def describe_instance(instance: Instance, identity: ServiceIdentity, runtime: RuntimeFacts) -> None:
     """Set on `instance`, without saving, what it says of itself."""
-    instance.node_name = identity.node_name
-    instance.deployment_version = identity.deployment_version
-    instance.agent_version = runtime.agent_version
-    instance.python_version = runtime.python_version
-    instance.hostname = runtime.hostname
-    instance.pid = runtime.pid
-    instance.started_at = runtime.started_at
+    for column, value in zip(FACT_COLUMNS, facts_of(identity, runtime), strict=True):
+        setattr(instance, column, value)
+
+
+def facts_of(identity: ServiceIdentity, runtime: RuntimeFacts) -> tuple[object, ...]:
+    """What an instance says of itself, in the order of FACT_COLUMNS."""
+    return (
+        identity.node_name,
+        identity.deployment_version,
+        runtime.agent_version,
+        runtime.python_version,
+        runtime.hostname,
+        runtime.pid,
+        runtime.started_at,
+    )
 
 
 def mark_online(instance_ids: Iterable[UUID], *, at: datetime) -> int:

@@ -17,7 +17,7 @@ from agents.models.event import EventKind
 from agents.models.instance import Connectivity, Dialect
 from agents.services.errors import InstanceConflict, ReplicaStopped
 from agents.services.events import portal_event, record_events
-from agents.services.instances import describe_instance, describe_services, enrol_instances
+from agents.services.instances import FACT_COLUMNS, describe_instance, describe_services, enrol_instances
 from agents.services.replicas import dead_replicas
 from agents.services.reports import Hello
 from agents.services.tokens import Credential
@@ -271,13 +271,7 @@ def _forget_other_process(instance: Instance, hello: Hello) -> None:
 
 _HELLO_COLUMNS = (
     "id",
-    "node_name",
-    "deployment_version",
-    "agent_version",
-    "python_version",
-    "hostname",
-    "pid",
-    "started_at",
+    *FACT_COLUMNS,
     "connectivity",
     "connectivity_changed_at",
     "last_seen_at",

@@ -6,7 +6,7 @@ from agents.models import Event, Instance
 from agents.models.event import EventKind
 from agents.models.instance import Connectivity
 from agents.services.events import record_events
-from agents.services.instances import mark_online
+from agents.services.instances import FACT_COLUMNS, facts_of, mark_online
 from agents.services.reports import Heartbeat, Rejection
 from controlplane.common.bulk import rows_where, update_from_values
 
@@ -19,13 +19,7 @@ _HEARTBEAT_COLUMNS = (
     "health",
     "uptime_s",
     "inflight_tasks",
-    "node_name",
-    "deployment_version",
-    "agent_version",
-    "python_version",
-    "hostname",
-    "pid",
-    "started_at",
+    *FACT_COLUMNS,
     "updated_at",
 )
 # Newer by process start, then number, then time of sending: an agent with a fixed id and a fresh disk starts again at
@@ -72,13 +66,7 @@ def apply_heartbeats(heartbeats: Sequence[Heartbeat]) -> None:
             beat.health,
             beat.uptime_s,
             beat.inflight_tasks,
-            beat.service.node_name,
-            beat.service.deployment_version,
-            beat.runtime.agent_version,
-            beat.runtime.python_version,
-            beat.runtime.hostname,
-            beat.runtime.pid,
-            beat.runtime.started_at,
+            *facts_of(beat.service, beat.runtime),
             beat.received_at,
         )
         for beat in heartbeats

@@ -9,23 +9,14 @@ from django.db import transaction
 from agents.models import Event, Instance, Service
 from agents.models.event import EventKind
 from agents.services.events import portal_event, record_events
-from agents.services.instances import describe_instance, describe_services
+from agents.services.instances import FACT_COLUMNS, describe_instance, describe_services, facts_of
 from agents.services.reports import TaskDefinition, Topology
 from controlplane.common.bulk import insert_new, update_from_values, upsert
 from tasks_app.models import AppSnapshot, Task
 
-_FACT_COLUMNS = (
-    "node_name",
-    "deployment_version",
-    "agent_version",
-    "python_version",
-    "hostname",
-    "pid",
-    "started_at",
-)
 _SYNC_COLUMNS = (
     "id",
-    *_FACT_COLUMNS,
+    *FACT_COLUMNS,
     "last_sync_at",
     "last_sync_started_at",
     "last_sync_sequence",
@@ -94,13 +85,8 @@ def _says_new(topology: Topology, instance: Instance) -> bool:
         return False
     if {instance.last_topology_hash, instance.service.latest_topology_hash} != {topology.topology_hash}:
         return True
-    return instance.last_sync_started_at != topology.epoch_at or _values(instance, _FACT_COLUMNS) != _facts(topology)
-
-
-def _facts(topology: Topology) -> tuple[object, ...]:
-    """What `describe_instance` would store, in the order of _FACT_COLUMNS."""
-    service, runtime = topology.service, topology.runtime
-    return (service.node_name, service.deployment_version, *_values(runtime, _FACT_COLUMNS[2:]))
+    facts = facts_of(topology.service, topology.runtime)
+    return instance.last_sync_started_at != topology.epoch_at or _values(instance, FACT_COLUMNS) != facts
 
 
 def _values(row: object, columns: Iterable[str]) -> tuple[object, ...]:

@@ -30,7 +30,7 @@ from tests.e2e.harness.compose import (
 )
 from tests.e2e.harness.peer import Peer
 from tests.e2e.harness.portal import MAKE_API_TOKEN
-from tests.e2e.harness.process import REPOSITORY, Child
+from tests.e2e.harness.process import REPOSITORY, Child, manage
 from tests.e2e.harness.waiting import eventually
 from tests.servers import free_port
 
@@ -127,17 +127,7 @@ class Stack:
         return [f"http://127.0.0.1:{port}" for port in self.ports]
 
     def manage(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=REPOSITORY,
-            env=self.environment,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return manage(self.environment, *arguments)
 
     def get(self, path: str, *, index: int = 0, **options: Any) -> requests.Response:
         """As the proxy passes a request on."""

@@ -10,10 +10,11 @@ import psutil
 import pytest
 
 from tests import frames
+from tests.e2e.harness.agent_socket import now
 from tests.e2e.harness.crowd import Streamer
 from tests.e2e.harness.faults import HELLO_TIMEOUT_S, FaultPortal
 from tests.e2e.harness.ledger import Ledger
-from tests.e2e.harness.peer import Peer, now
+from tests.e2e.harness.peer import Peer
 from tests.e2e.harness.waiting import eventually
 
 pytestmark = [pytest.mark.needs_postgres, pytest.mark.needs_redis]

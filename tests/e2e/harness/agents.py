@@ -6,7 +6,6 @@ import uuid
 from pathlib import Path
 
 from tests.e2e.harness.process import REPOSITORY, Child
-from tests.e2e.harness.waiting import eventually
 
 # Made by `make agents`; the older one never re-sends its topology by itself and has no presence beacon.
 GENERATIONS = {name: REPOSITORY / ".agents" / name / "bin" / "python" for name in ("current", "old")}
@@ -74,6 +73,3 @@ class Agent(Child):
 
     def clear_flag(self, name: str) -> None:
         (self.control_dir / name).unlink(missing_ok=True)
-
-    def wait_until_working(self) -> None:
-        eventually(lambda: self.journal("tick"), f"{self.name} runs its first task")

@@ -1,22 +1,15 @@
 """One socket that a test drives by hand, speaking through `tests.frames`."""
 
-import json
 import ssl
-from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
-
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
-from websockets.typing import Subprotocol
+from typing import Any
 
 from tests import frames
+from tests.e2e.harness.agent_socket import AgentSocket, now
 from tests.sockets import NO_COMMAND
 
 
-class Peer:
+class Peer(AgentSocket):
     """An agent as a misbehaving program would be one; says hello when opened, unless it is `silent`.
 
     It takes `read_ahead` frames off the socket before the test asks for them, and none beyond. `trusts` is the
@@ -36,19 +29,15 @@ class Peer:
     ) -> None:
         self.agent = frames.Agent(name=service)
         self.agent.started_at = now()
-        self._closing = ExitStack()
-        self._connection = self._closing.enter_context(
-            connect(
-                url.replace("http", "ws", 1) + "/api/v1/agents/ws",
-                additional_headers={"Authorization": f"Bearer {token}"} | (headers or {}),
-                ssl=ssl.create_default_context(cafile=trusts) if trusts else None,
-                subprotocols=[Subprotocol("onestep-agent.v1")],
-                compression=None,
-                proxy=None,
-                ping_interval=None,
-                close_timeout=1,
-                max_queue=read_ahead,
-            )
+        super().__init__(
+            url,
+            token,
+            headers=headers,
+            ssl=ssl.create_default_context(cafile=trusts) if trusts else None,
+            compression=None,
+            ping_interval=None,
+            close_timeout=1,
+            max_queue=read_ahead,
         )
         if not silent:
             self.send(self.agent.hello())
@@ -65,9 +54,6 @@ class Peer:
     def send_bytes(self, raw: bytes) -> None:
         """Bytes past the client's own notion of frames. Raises OSError when the portal has hung up."""
         self._connection.socket.sendall(raw)
-
-    def receive(self, *, timeout_s: float = 30) -> dict[str, Any]:
-        return json.loads(self._connection.recv(timeout=timeout_s))
 
     def settle(self) -> list[dict[str, Any]]:
         """Wait until the portal has taken all frames so far; the errors that it answered meanwhile.
@@ -87,23 +73,3 @@ class Peer:
     def report_last(self, event_id: str) -> None:
         """An event after everything else: once it is stored, so is what came before."""
         self.send(self.agent.events(frames.event("succeeded", event_id, occurred_at=now()), sent_at=now()))
-
-    def wait_for_close(self, *, timeout_s: float = 30) -> int | None:
-        """The code that the portal closes with; TimeoutError when it does not."""
-        try:
-            while True:
-                self._connection.recv(timeout=timeout_s)
-        except ConnectionClosed as closed:
-            return closed.rcvd.code if closed.rcvd else None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._closing.close()
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat()

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import subprocess
 import sys
 import uuid
 from abc import ABC, abstractmethod
@@ -13,7 +12,7 @@ import psycopg
 import requests
 
 from tests.e2e.harness.api import Api
-from tests.e2e.harness.process import REPOSITORY, Child
+from tests.e2e.harness.process import Child, manage
 from tests.e2e.harness.waiting import eventually
 
 # Short enough that a test sees a verdict, long enough that a busy machine does not make one by itself.
@@ -95,17 +94,7 @@ class Portal(ABC):
 
     def run_python(self, code: str) -> str:
         """What `code` printed inside `manage.py shell` of this portal."""
-        done = subprocess.run(
-            [sys.executable, "manage.py", "shell", "-v", "0", "-c", code],
-            cwd=REPOSITORY,
-            env=self.environment,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return manage(self.environment, "shell", "-v", "0", "-c", code)
 
     def tails(self) -> str:
         return "\n".join(child.tail() for child in self.children)
@@ -185,7 +174,7 @@ class ProductionPortal(Portal):
     def create_database(self) -> None:
         with psycopg.connect(self._server_url, autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{self._database}"')
-        self._manage("migrate", "--no-input")
+        manage(self.environment, "migrate", "--no-input")
 
     def drop_database(self) -> None:
         with psycopg.connect(self._server_url, autocommit=True) as connection:
@@ -198,18 +187,6 @@ class ProductionPortal(Portal):
             environment=self.environment | environment,
             log_dir=self.work_dir,
         )
-
-    def _manage(self, *arguments: str) -> None:
-        done = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=REPOSITORY,
-            env=self.environment,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stderr
 
 
 def _base_environment() -> dict[str, str]:

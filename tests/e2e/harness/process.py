@@ -4,12 +4,29 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 from tests.e2e.harness.waiting import eventually
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 LOG_TAIL_LINES = 40
+MANAGE_TIMEOUT_S = 120
+
+
+def manage(environment: dict[str, str], *arguments: str) -> str:
+    """What `manage.py` printed; AssertionError with its complaint when it failed."""
+    done = subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=REPOSITORY,
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=MANAGE_TIMEOUT_S,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 class Child:

@@ -2,19 +2,14 @@
 
 import json
 import uuid
-from contextlib import ExitStack
-from datetime import UTC, datetime
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
-from websockets.typing import Subprotocol
+from tests.e2e.harness.agent_socket import AgentSocket, now
 
 CAPABILITIES = ["telemetry.sync", "telemetry.heartbeat", "telemetry.metrics", "telemetry.events", "command.ping"]
 
 
-class RawAgent:
+class RawAgent(AgentSocket):
     """One socket: says hello when opened, then sends and receives frames as it is told."""
 
     def __init__(self, url: str, token: str, *, service: str, instance_id: str | None = None) -> None:
@@ -30,17 +25,9 @@ class RawAgent:
             "python_version": "3",
             "hostname": "raw",
             "pid": 1,
-            "started_at": _now(),
+            "started_at": now(),
         }
-        self._closing = ExitStack()
-        self._socket = self._closing.enter_context(
-            connect(
-                url.replace("http", "ws", 1) + "/api/v1/agents/ws",
-                additional_headers={"Authorization": f"Bearer {token}"},
-                subprotocols=[Subprotocol("onestep-agent.v1")],
-                proxy=None,
-            )
-        )
+        super().__init__(url, token)
         self.send(
             "hello",
             {"protocol_version": "1", "capabilities": CAPABILITIES, "service": self.service, "runtime": self.runtime},
@@ -51,12 +38,9 @@ class RawAgent:
         return self.service["instance_id"]
 
     def send(self, kind: str, payload: dict[str, object]) -> None:
-        self._socket.send(
-            json.dumps({"type": kind, "message_id": uuid.uuid4().hex, "sent_at": _now(), "payload": payload})
+        self._connection.send(
+            json.dumps({"type": kind, "message_id": uuid.uuid4().hex, "sent_at": now(), "payload": payload})
         )
-
-    def receive(self, *, timeout_s: float = 10.0) -> dict[str, Any]:
-        return json.loads(self._socket.recv(timeout=timeout_s))
 
     def wait_for_ack(self) -> None:
         """AssertionError unless the first frame after the hello is its answer."""
@@ -69,23 +53,3 @@ class RawAgent:
             frame = self.receive(timeout_s=timeout_s)
             if frame["type"] == kind:
                 return frame["payload"]
-
-    def wait_for_close(self, *, timeout_s: float) -> int | None:
-        """The code that the portal closes with; TimeoutError when it does not."""
-        try:
-            while True:
-                self._socket.recv(timeout=timeout_s)
-        except ConnectionClosed as closed:
-            return closed.rcvd.code if closed.rcvd else None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._closing.close()
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat()

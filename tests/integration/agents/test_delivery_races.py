@@ -232,27 +232,17 @@ def test_nobody_locks_anybody_out():
         for session in sessions[6:]:
             reconnect(session)
 
-    rounds = 10
-    barrier = threading.Barrier(7)
-
-    def repeatedly(work):
-        def run():
-            for _ in range(rounds):
-                barrier.wait(DEADLINE_S)
-                work()
-
-        return run
-
     together(
         [
-            repeatedly(lambda: claim_waiting(ids)),
-            repeatedly(lambda: claim_for_new_sessions(ids[::-1])),
-            repeatedly(lambda: answer(1)),
-            repeatedly(lambda: answer(-1)),
-            repeatedly(lambda: touch_sessions([(pk, timezone.now()) for pk in ids[::-1]])),
-            repeatedly(expire_due_commands),
-            repeatedly(reopen),
-        ]
+            lambda: claim_waiting(ids),
+            lambda: claim_for_new_sessions(ids[::-1]),
+            lambda: answer(1),
+            lambda: answer(-1),
+            lambda: touch_sessions([(pk, timezone.now()) for pk in ids[::-1]]),
+            expire_due_commands,
+            reopen,
+        ],
+        rounds=10,
     )
 
     # One that was acknowledged just before the sweep came is timed out rather than expired.
@@ -271,25 +261,17 @@ def test_hellos_and_orders_for_many_do_not_lock_each_other_out():
     openings = [Opening(hello_of(session), Credential(token_id=None), "") for session in sessions]
     replica_id = ReplicaFactory().pk
     rounds = 8
-    barrier = threading.Barrier(3)
-
-    def repeatedly(work):
-        def run():
-            for _ in range(rounds):
-                barrier.wait(DEADLINE_S)
-                work()
-
-        return run
 
     def order(order_of_ids):
         queue_orders([Ordered(order_of_ids, Order(kind="ping"), Actor("tester"))])
 
     together(
         [
-            repeatedly(lambda: open_sessions(openings, replica_id=replica_id)),
-            repeatedly(lambda: order(ids)),
-            repeatedly(lambda: order(ids[::-1])),
-        ]
+            lambda: open_sessions(openings, replica_id=replica_id),
+            lambda: order(ids),
+            lambda: order(ids[::-1]),
+        ],
+        rounds=rounds,
     )
 
     assert Session.objects.filter(instance__in=ids).count() == 60 * (1 + rounds)
@@ -309,16 +291,20 @@ def test_a_hello_locks_its_instance_in_no_way_that_a_reference_to_it_waits_for()
         assert cursor.fetchone() == (1,)
 
 
-def together(works):
-    """Run each in a thread; raises what the first of them raised."""
+def together(works, *, rounds=1):
+    """Run each in a thread, every round of all at once; raises what the first of them raised."""
     failures = []
+    barrier = threading.Barrier(len(works))
 
     def guarded(work):
         def run():
             try:
-                work()
+                for _ in range(rounds):
+                    barrier.wait(DEADLINE_S)
+                    work()
             except Exception as error:
                 failures.append(error)
+                barrier.abort()
             finally:
                 connections.close_all()
 
