@@ -42,7 +42,7 @@ class InstanceCommandsView(ApiView):
         instance_id = self.params["instance_id"]
         ensure_instance_exists(instance_id)
         rows = commands(instance_id=instance_id)
-        return Response(page_serializer(CommandSummarySerializer)(page_of(rows, self.query)).data)
+        return Response(page_serializer(CommandSummarySerializer)(page_of(rows, self.query, is_history=True)).data)
 
     @endpoint(
         "Send a command to one instance",
@@ -86,7 +86,7 @@ class ServiceCommandsView(FanOutView):
             kind=self.query.get("kind"),
             status=self.query.get("status"),
         )
-        return Response(page_serializer(CommandSummarySerializer)(page_of(rows, self.query)).data)
+        return Response(page_serializer(CommandSummarySerializer)(page_of(rows, self.query, is_history=True)).data)
 
     @endpoint(
         "Send a command to instances of a service",

@@ -7,7 +7,9 @@ import pytest
 
 from agents.models import Command, Session
 from agents.models.command import CommandKind
+from controlplane.common.rest import paging
 from tests.factories import (
+    CommandFactory,
     InstanceFactory,
     ServiceFactory,
     SessionFactory,
@@ -607,6 +609,17 @@ def test_task_command_is_rejected_where_the_task_does_not_support_it(api, sessio
 
     assert [target["reason_code"] for target in response.json()["rejected"]] == [reason_code]
     assert not Command.objects.exists()
+
+
+@pytest.mark.parametrize("of", ["instance", "service"])
+def test_sent_commands_are_history_and_counted_so_far_beyond_the_page(api, session, monkeypatch, of):
+    monkeypatch.setattr(paging, "COUNTED_BEYOND_PAGE", 2)
+    CommandFactory.create_batch(5, instance=session.instance)
+    path = path_of(session.instance) if of == "instance" else service_path(session.instance.service, "/commands")
+
+    pages = [api.get(path, {"environment": "dev", "limit": 1, "offset": offset}).json() for offset in (0, 2, 4, 9)]
+
+    assert [(page["total"], len(page["items"])) for page in pages] == [(3, 1), (5, 1), (5, 1), (5, 0)]
 
 
 @pytest.mark.parametrize("count", [1, 3])
