@@ -15,7 +15,10 @@ class Role(enum.StrEnum):
 
     @property
     def rank(self) -> int:
-        return list(Role).index(self)
+        return _RANKS[self]
+
+
+_RANKS = {role: rank for rank, role in enumerate(Role)}
 
 
 def role_of(user: AbstractBaseUser | AnonymousUser) -> Role | None:
@@ -43,4 +46,4 @@ _REMEMBERED = "_remembered_role"
 
 def _highest(groups: Iterable[str | None]) -> Role | None:
     names = set(groups)
-    return max((role for role in Role if role in names), key=lambda role: role.rank, default=None)
+    return max((role for role in _RANKS if role in names), key=_RANKS.__getitem__, default=None)

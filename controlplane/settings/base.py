@@ -98,14 +98,14 @@ MIDDLEWARE = [
     "controlplane.common.rest.paths.api_path_middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "controlplane.common.rest.programs.Sessions",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
+    "controlplane.common.rest.programs.Authentication",
+    "controlplane.common.rest.programs.Messages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django_htmx.middleware.HtmxMiddleware",
+    "controlplane.common.rest.programs.Htmx",
 ]
 
 ROOT_URLCONF = "controlplane.urls"

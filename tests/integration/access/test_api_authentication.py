@@ -8,6 +8,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from agents.models import Command
 from controlplane.access.models import ApiToken
 from controlplane.access.policy import LOGGED_IN_AT_KEY
 from controlplane.access.services import create_api_token, revoke_api_token
@@ -58,6 +59,35 @@ def test_wrong_bearer_is_refused_beside_a_good_session():
     api.headers = {"Authorization": "Bearer opt_unknown"}
 
     assert api.get("services").status_code == 401
+
+
+def test_a_program_has_no_session_beside_its_token():
+    api = api_in_session("viewer")
+    _, secret = create_api_token(name="t", user=user_in("operator"))
+    api.headers = {"Authorization": f"Bearer {secret}"}
+
+    response = api.get("services")
+
+    assert response.status_code == 200
+    assert not {"session", "htmx", "_messages"} & vars(response.wsgi_request).keys()
+    assert "Cookie" not in response.get("Vary", "")
+
+
+def test_a_bearer_is_never_helped_by_a_better_session():
+    instance = SessionFactory().instance
+    api = api_in_session("admin")
+    _, secret = create_api_token(name="t", user=user_in("viewer"), scope="admin")
+
+    for bearer, status in (("opt_unknown", 401), (secret, 403)):
+        api.headers = {"Authorization": f"Bearer {bearer}"}
+        assert api.post(f"instances/{instance.pk}/commands", {"kind": "ping"}).status_code == status
+    assert not Command.objects.exists()
+
+
+def test_a_page_takes_no_notice_of_a_bearer(client):
+    client.force_login(user_in("admin", is_staff=True))
+
+    assert client.get("/admin/", headers={"Authorization": "Bearer opt_unknown"}).status_code == 200
 
 
 def test_another_scheme_leaves_the_session_alone():
