@@ -35,6 +35,10 @@ class Outbox:
         if self._sending is None:
             self._sending = asyncio.get_running_loop().create_task(self._send_all(self._frames))
 
+    def close(self) -> None:
+        """Send nothing more, and let go of the socket, which would otherwise wait for the search for cycles."""
+        self._send, self._on_relief = _drop, _ignore
+
     async def _send_all(self, frames: deque[str]) -> None:
         was_congested = False
         try:
@@ -48,3 +52,11 @@ class Outbox:
             self._frames = self._sending = None
         if was_congested:
             self._on_relief()
+
+
+async def _drop(_frame: str) -> None:
+    pass
+
+
+def _ignore() -> None:
+    pass
