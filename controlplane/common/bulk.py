@@ -7,9 +7,9 @@ each time. Many rows at once are first tried by COPY, straight into their table.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 from django.db import connections, models, router
@@ -29,6 +29,7 @@ _POSITION_FIELD.set_attributes_from_name(_POSITION)
 
 Fields = Sequence["models.Field[Any, Any]"]
 Rows = Sequence[Sequence[Any]]
+Column: TypeAlias = tuple[type[models.Model], str]
 
 
 def insert_new(model: type[models.Model], columns: Sequence[str], rows: Rows) -> None:
@@ -59,7 +60,8 @@ def _insert(
     if not rows:
         return
     connection = connections[router.db_for_write(model)]
-    fields = _fields(model, columns)
+    described = _described(_of(model, columns), connection.alias)
+    fields = described.fields
     if connection.vendor != "postgresql":
         instances = [model(**{field.attname: value for field, value in zip(fields, row, strict=True)}) for row in rows]
         conflict: dict[str, Any] = {"ignore_conflicts": on_conflict == "pass"}
@@ -70,7 +72,7 @@ def _insert(
         return
     if on_conflict != "update" and copy_new(model, fields, rows, connection):
         return
-    names = _quoted(fields, connection)
+    names = described.quoted
     # No conflict target: the unique constraints of a partitioned table differ from those of a plain one.
     rule = "ON CONFLICT DO NOTHING" if on_conflict == "pass" else ""
     if on_conflict == "update":
@@ -78,7 +80,7 @@ def _insert(
         rule = f"ON CONFLICT ({names[0]}) DO UPDATE SET {changed}"
     table = connection.ops.quote_name(model._meta.db_table)
     with connection.cursor() as cursor:
-        for source, parameters in _sources(fields, rows, connection):
+        for source, parameters in _sources(described, rows, connection):
             # Only names of tables and columns are written into the statement; values are parameters.
             cursor.execute(
                 f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(names)} FROM {source} {rule}",  # noqa: S608
@@ -105,14 +107,14 @@ def update_from_values(
     if not rows:
         return 0
     connection = connections[router.db_for_write(model)]
-    fields = _fields(model, columns)
+    described = _described(_of(model, columns), connection.alias)
     table = connection.ops.quote_name(model._meta.db_table)
-    key = connection.ops.quote_name(str(fields[0].column))
+    key = described.quoted[0]
     # `t.` is spelled out, since an alias of the updated table is not allowed on the left of an assignment.
     assignments, condition = (_TABLE.sub(f"{table}.", text) for text in (assignments, condition))
     updated = 0
     with connection.cursor() as cursor:
-        for source, parameters in _sources(fields, rows, connection):
+        for source, parameters in _sources(described, rows, connection):
             if connection.vendor == "postgresql":
                 source = (  # noqa: PLW2901
                     f"(SELECT v.* FROM {source} JOIN {table} AS locked ON locked.{key} = v.{key} "  # noqa: S608
@@ -127,9 +129,7 @@ def update_from_values(
     return updated
 
 
-def rows_where(
-    columns: Sequence[tuple[type[models.Model], str]], rows: Rows, *, joins: str, condition: str
-) -> list[int]:
+def rows_where(columns: Sequence[Column], rows: Rows, *, joins: str, condition: str) -> list[int]:
     """The positions in `rows` of those for which `condition` holds, ascending.
 
     `columns` are models and names of their fields; they give the values their types and their names in `v`. `joins`
@@ -138,18 +138,38 @@ def rows_where(
     if not rows:
         return []
     connection = connections[router.db_for_write(columns[0][0])]
-    fields = [_field(model, name) for model, name in columns]
+    described = _described((_POSITION, *columns), connection.alias)
     numbered = [(number, *row) for number, row in enumerate(rows)]
     found: list[int] = []
     with connection.cursor() as cursor:
-        for source, parameters in _sources([_POSITION_FIELD, *fields], numbered, connection):
+        for source, parameters in _sources(described, numbered, connection):
             cursor.execute(f"SELECT v.{_POSITION} FROM {source} {joins} WHERE {condition}", parameters)  # noqa: S608
             found += (number for (number,) in cursor.fetchall())
     return sorted(found)
 
 
-def _fields(model: type[models.Model], names: Sequence[str]) -> list["models.Field[Any, Any]"]:
-    return [_field(model, name) for name in names]
+def _of(model: type[models.Model], names: Iterable[str]) -> tuple[Column, ...]:
+    return tuple((model, name) for name in names)
+
+
+class _Described:
+    """What statements say of some columns."""
+
+    __slots__ = ("fields", "names", "quoted", "typed")
+
+    def __init__(self, fields: Fields, connection: BaseDatabaseWrapper) -> None:
+        self.fields = fields
+        self.names = [str(field.column) for field in fields]
+        self.quoted = [connection.ops.quote_name(name) for name in self.names]
+        types = [field.rel_db_type(connection) for field in fields]
+        self.typed = ", ".join(f"{name} {kind}" for name, kind in zip(self.quoted, types, strict=True))
+
+
+@cache
+def _described(columns: tuple[Column | str, ...], alias: str) -> _Described:
+    """The same, put together once: asking the fields costs as much as writing ten rows."""
+    fields = [_POSITION_FIELD if column == _POSITION else _field(*column) for column in columns]
+    return _Described(fields, connections[alias])
 
 
 def _field(model: type[models.Model], name: str) -> "models.Field[Any, Any]":
@@ -159,32 +179,25 @@ def _field(model: type[models.Model], name: str) -> "models.Field[Any, Any]":
     return field
 
 
-def _quoted(fields: Fields, connection: BaseDatabaseWrapper) -> list[str]:
-    return [connection.ops.quote_name(str(field.column)) for field in fields]
-
-
-def _sources(fields: Fields, rows: Rows, connection: BaseDatabaseWrapper) -> Iterator[tuple[str, list[Any]]]:
+def _sources(described: _Described, rows: Rows, connection: BaseDatabaseWrapper) -> Iterator[tuple[str, list[Any]]]:
     """Relations named `v` that together hold the rows, each with its parameters, for as many statements."""
     if connection.vendor == "postgresql":
-        typed = _typed(tuple(fields), connection.alias)
-        for parts in _documents(fields, rows):
-            # Without a limit the planner takes it for a hundred rows, and reads the whole table that a few are joined
-            # with.
-            rows_of = f"(SELECT * FROM json_to_recordset(%s::json) AS r({typed}) LIMIT {len(parts)}) AS v"  # noqa: S608
-            yield rows_of, [f"[{','.join(parts)}]"]
+        # Without a limit the planner takes it for a hundred rows, and reads the whole table that a few are joined with.
+        rows_of = f"(SELECT * FROM json_to_recordset(%s::json) AS r({described.typed}) LIMIT %s) AS v"  # noqa: S608
+        for parts in _documents(described.names, rows):
+            yield rows_of, [f"[{','.join(parts)}]", len(parts)]
         return
-    chunk_size = max(1, _VARIABLES_MAX // len(fields))
+    chunk_size = max(1, _VARIABLES_MAX // len(described.names))
     for start in range(0, len(rows), chunk_size):
-        yield _values(fields, rows[start : start + chunk_size], connection)
+        yield _values(described, rows[start : start + chunk_size], connection)
 
 
-def _documents(fields: Fields, rows: Rows) -> Iterator[list[str]]:
+def _documents(names: Sequence[str], rows: Rows) -> Iterator[list[str]]:
     """The rows as JSON objects, in portions of at most DOCUMENT_MAX_BYTES or one row."""
-    columns = [str(field.column) for field in fields]
     parts: list[str] = []
     size = 0
     for row in rows:
-        part = _encode(dict(zip(columns, row, strict=True)))
+        part = _encode(dict(zip(names, row, strict=True)))
         if parts and size + len(part) > DOCUMENT_MAX_BYTES:
             yield parts
             parts, size = [], 0
@@ -193,20 +206,14 @@ def _documents(fields: Fields, rows: Rows) -> Iterator[list[str]]:
     yield parts
 
 
-@cache
-def _typed(fields: tuple["models.Field[Any, Any]", ...], alias: str) -> str:
-    """The names of the columns with their types; asking the fields costs as much as writing a document of ten rows."""
-    connection = connections[alias]
-    types = (field.rel_db_type(connection) for field in fields)
-    return ", ".join(f"{name} {kind}" for name, kind in zip(_quoted(fields, connection), types, strict=True))
-
-
-def _values(fields: Fields, rows: Rows, connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
+def _values(described: _Described, rows: Rows, connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
     # Nobody can name the columns of VALUES here; SQLite calls them column1, column2, ...
-    named = ", ".join(f"column{number} AS {name}" for number, name in enumerate(_quoted(fields, connection), 1))
-    places = f"({', '.join(['%s'] * len(fields))})"
+    named = ", ".join(f"column{number} AS {name}" for number, name in enumerate(described.quoted, 1))
+    places = f"({', '.join(['%s'] * len(described.fields))})"
     parameters = [
-        field.get_db_prep_save(value, connection) for row in rows for field, value in zip(fields, row, strict=True)
+        field.get_db_prep_save(value, connection)
+        for row in rows
+        for field, value in zip(described.fields, row, strict=True)
     ]
     values = ", ".join([places] * len(rows))
     return f"(SELECT {named} FROM (VALUES {values}) AS given) AS v", parameters  # noqa: S608
