@@ -8,14 +8,16 @@ from itertools import islice
 from typing import Protocol
 from uuid import UUID
 
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 
 from agents.services.delivery import ClaimedCommand, Claims, claim_for_new_sessions, claim_waiting
 
 logger = logging.getLogger(__name__)
 
-# While claims follow each other, each waits this long for company; somebody alone waits for nothing.
-_PAUSE_S = 0.012
+# While claims follow each other, each waits for company: so long for each session that the one before it was for, since
+# where many come, more come soon, and so long at most. Somebody alone waits for nothing.
+_PAUSE_PER_SESSION_S = 0.008
+_PAUSE_MAX_S = 0.04
 _RETRY_S = 0.5
 # How many sessions one claim asks for.
 _SESSIONS_MAX = 500
@@ -80,30 +82,32 @@ class Dispatcher:
 
     async def _run(self) -> None:
         while self._fresh or self._woken:
+            asked = 0
             if self._fresh:
-                await self._claim(claim_for_new_sessions, self._fresh)
+                asked += await self._claim(claim_for_new_sessions, self._fresh)
             if self._woken:
-                await self._claim(claim_waiting, self._woken)
-            await asyncio.sleep(_PAUSE_S)
+                asked += await self._claim(claim_waiting, self._woken)
+            await asyncio.sleep(min(asked * _PAUSE_PER_SESSION_S, _PAUSE_MAX_S))
 
-    async def _claim(self, claim: Claim, asked: dict[UUID, None]) -> None:
+    async def _claim(self, claim: Claim, asked: dict[UUID, None]) -> int:
+        """Claim for the first of those; returns for how many company is to be waited, none where more waits already."""
         chosen = list(islice(asked, _SESSIONS_MAX))
         for session_id in chosen:
             del asked[session_id]
         held = [session_id for session_id in chosen if self._takes(session_id)]
         if not held:
-            return
+            return 0
         try:
             claims = await self._call(claim, held)
-        except DatabaseError as error:
+        except (DatabaseError, InterfaceError) as error:
             logger.warning("dispatch.retry sessions=%d error=%s", len(held), error)
             asked.update(dict.fromkeys(held))
             await asyncio.sleep(_RETRY_S)
-            return
+            return 0
         except Exception:
             # The pulse finds what still waits.
             logger.exception("dispatch.failed sessions=%d", len(held))
-            return
+            return 0
         asked.update(dict.fromkeys(claims.more))
         for session_id, reason in claims.ended.items():
             if (socket := self._sockets.get(session_id)) is not None:
@@ -112,6 +116,7 @@ class Dispatcher:
             # A socket that went meanwhile leaves them dispatched; the instance's next session gets them again.
             if (socket := self._sockets.get(session_id)) is not None:
                 socket.deliver(commands)
+        return 0 if claims.more else len(held)
 
     def _takes(self, session_id: UUID) -> bool:
         socket = self._sockets.get(session_id)

@@ -2,23 +2,23 @@
 
 It owns the replica row, the micro-batchers, the threads for database calls and the table of live sockets. That table
 is only a way to find a socket; every state is in the database, and losing the process loses nothing but the sockets.
-What many sockets ask the database at about the same time (tokens, hellos, commands to send) it asks once for all.
+What many sockets ask the database at about the same time (tokens, hellos, topologies, commands to send) it asks once
+for all.
 One hub lives per event loop, from its first use or the ASGI lifespan until the lifespan ends.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import ParamSpec, TypedDict, TypeVar
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from channels.layers import get_channel_layer
 from django.conf import settings
-from django.db import close_old_connections
 from django.utils import timezone
 
 from agents.gateways.admission import Admission
@@ -26,6 +26,8 @@ from agents.gateways.answers import AnswerBatcher, answer_batcher
 from agents.gateways.dispatch import Dispatcher, Socket
 from agents.gateways.inbox import ReadAhead
 from agents.models import Replica, Session
+from agents.services.actors import SYSTEM
+from agents.services.commands import push_sync
 from agents.services.holding import Pulse, pulse
 from agents.services.refusals import record_refusal
 from agents.services.replicas import start_replica, stop_replica
@@ -37,10 +39,11 @@ from agents.services.sessions import (
     end_sessions,
     open_sessions,
     reconcile_dead_replicas,
+    touch_sessions,
 )
 from agents.services.tokens import Credential, check_configured_token, check_stored_tokens
 from controlplane.common.batching import BatcherFigures, MicroBatcher
-from controlplane.common.database import OwnConnections
+from controlplane.common.database import OwnConnections, renew_connection
 from controlplane.common.gathering import Gatherer
 from controlplane.common.hints import Hint, replica_group
 from tasks_app.services.ingest import report_poison, store_reports
@@ -53,6 +56,8 @@ R = TypeVar("R")
 _CALL_THREADS = 4
 _END_EVERY_S = 0.05
 _LISTEN_RETRY_S = 1.0
+# How exactly `last_message_at` of a session is kept: a busy agent would otherwise write its row with every frame.
+_TOUCH_EVERY_S = 1.0
 # A database that has not answered for so long is away: one that is cut off without a word raises nothing for minutes.
 SILENT_AFTER_S = 5.0
 REFUSAL_EVERY_S = 60
@@ -107,10 +112,12 @@ class Hub:
             # The agent left before it was greeted; nothing else knows of this session.
             on_unclaimed=lambda opened: self.end(opened.session_id, reason="closed_early"),
         )
+        self._syncs = Gatherer("syncs", self._push_syncs, batch_size=_HELLO_BATCH, pause_s=_HELLO_PAUSE_S)
         self._pulse_fails = False
         # When those under way began, the oldest first.
         self._pulses: list[float] = []
         self._ended: dict[UUID, str] = {}
+        self._heard: dict[UUID, datetime] = {}
         self._refusals: dict[tuple[str, str], float] = {}
         self._ending = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -134,6 +141,7 @@ class Hub:
         self._tasks = [
             loop.create_task(self._keep(), name="hub-keep"),
             loop.create_task(self._end_loop(), name="hub-end"),
+            loop.create_task(self._touch_loop(), name="hub-touch"),
         ]
 
     async def stop(self) -> None:
@@ -146,11 +154,11 @@ class Hub:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        for part in (self._tokens, self._hellos, self.dispatcher):
+        for part in (self._tokens, self._hellos, self._syncs, self.dispatcher):
             await part.stop()
         given_up = sum(await asyncio.gather(*(batcher.stop(settings.INGEST_DRAIN_S) for batcher in self._batchers)))
         try:
-            await asyncio.wait_for(self.call(_sign_off, self.replica_id), _SIGN_OFF_S)
+            await asyncio.wait_for(self.call(_sign_off, self.replica_id, self._heard), _SIGN_OFF_S)
         except Exception as error:  # noqa: BLE001 -- the process ends
             # The reconciler of any other process does the same half a minute later.
             logger.warning("hub.sign_off_failed error=%r given_up=%d", error, given_up)
@@ -198,6 +206,14 @@ class Hub:
     async def _open_all(self, openings: Sequence[Opening]) -> list[OpenOutcome]:
         await self.end_detached()
         return await self.call(open_sessions, openings, replica_id=self.replica_id)
+
+    async def ask_for_sync(self, instance_id: UUID) -> None:
+        """Ask an agent for its topology, together with others. Raises DatabaseError and InterfaceError."""
+        await self._syncs(instance_id)
+
+    async def _push_syncs(self, instance_ids: Sequence[UUID]) -> list[None]:
+        await self.call(push_sync, instance_ids, actor=SYSTEM)
+        return [None] * len(instance_ids)
 
     def _close_connections(self) -> None:
         self._threads.shutdown(wait=True)
@@ -273,6 +289,22 @@ class Hub:
                 logger.exception("hub.end_failed")
                 await asyncio.sleep(_LISTEN_RETRY_S)
 
+    def heard(self, session_id: UUID, at: datetime) -> None:
+        """Note that the agent of this session said something; stored soon, for all sessions together."""
+        self._heard[session_id] = at
+
+    async def _touch_loop(self) -> None:
+        while True:
+            await asyncio.sleep(_TOUCH_EVERY_S)
+            if not self._heard:
+                continue
+            heard, self._heard = self._heard, {}
+            try:
+                await self.call(touch_sessions, heard.items())
+            except Exception as error:  # noqa: BLE001 -- the next round tries again
+                logger.warning("hub.untouched sessions=%d error=%s", len(heard), error)
+                self._heard = heard | self._heard
+
     async def _listen(self) -> None:
         """Wake sockets by hints. While Redis is away, nothing comes; the pulse makes up for it."""
         while True:
@@ -344,11 +376,8 @@ class Hub:
 
 
 def _with_fresh_connection(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    close_old_connections()
-    try:
-        return function(*args, **kwargs)
-    finally:
-        close_old_connections()
+    renew_connection()
+    return function(*args, **kwargs)
 
 
 def _end_all(ended: dict[UUID, str]) -> None:
@@ -371,9 +400,10 @@ def _check_all(shown: Sequence[tuple[str, str]]) -> list[Credential | None]:
     return [allowed[asked] for asked in shown]
 
 
-def _sign_off(replica_id: UUID) -> None:
+def _sign_off(replica_id: UUID, heard: Mapping[UUID, datetime]) -> None:
     end_sessions(Session.objects.filter(replica=replica_id), reason="portal_stopped")
     stop_replica(replica_id)
+    touch_sessions(heard.items())
 
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, "asyncio.Task[Hub]"] = WeakKeyDictionary()

@@ -13,6 +13,9 @@ class ClockCorrection(models.Model):
 
     key = models.CharField(_("key"), max_length=64, primary_key=True, help_text=_("SHA-256 of what names the record."))
     moment = models.DateTimeField(_("settled time"))
+    reported_at = models.DateTimeField(
+        _("reported time"), null=True, help_text=_("By the agent's clock; not known of what was settled long ago.")
+    )
     made_at = models.DateTimeField(_("made"))
 
     class Meta:
@@ -21,6 +24,8 @@ class ClockCorrection(models.Model):
         indexes = [
             # Read by the retention.
             models.Index(fields=("made_at",), name="clockcorrection_made"),
+            # Read by each batch of events and of windows: does it hold a record that was settled before?
+            models.Index(fields=("reported_at",), name="clockcorrection_reported"),
         ]
 
     def __str__(self) -> str:

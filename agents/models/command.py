@@ -171,9 +171,14 @@ class Command(models.Model):
 
     @property
     def public_id(self) -> str:
-        """The id on the wire and in the API: `cmd_` and 32 hex digits."""
-        return f"cmd_{self.id.hex}"
+        """The id on the wire and in the API."""
+        return command_public_id(self.id)
 
     @property
     def is_open(self) -> bool:
         return self.status in self.OPEN
+
+
+def command_public_id(command_id: uuid.UUID) -> str:
+    """The id of a command on the wire and in the API: `cmd_` and 32 hex digits."""
+    return f"cmd_{command_id.hex}"

@@ -89,5 +89,10 @@ class Session(models.Model):
 
     @property
     def public_id(self) -> str:
-        """The id on the wire and in the API: `sess_` and 32 hex digits."""
-        return f"sess_{self.id.hex}"
+        """The id on the wire and in the API."""
+        return session_public_id(self.id)
+
+
+def session_public_id(session_id: uuid.UUID) -> str:
+    """The id of a session on the wire and in the API: `sess_` and 32 hex digits."""
+    return f"sess_{session_id.hex}"

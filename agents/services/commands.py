@@ -222,9 +222,9 @@ def cancel_command(command_id: UUID, *, actor: Actor) -> Command:
     return command
 
 
-def push_sync(instance: Instance, *, actor: Actor) -> None:
-    """Ask an instance for its topology, of which the portal holds none."""
-    queue_commands([instance.pk], Order(kind=CommandKind.SYNC_NOW, timeout_s=60), actor=actor)
+def push_sync(instance_ids: Sequence[UUID], *, actor: Actor) -> None:
+    """Ask instances for their topology, of which the portal holds none. Cost as of `queue_orders`, however many."""
+    queue_commands(instance_ids, Order(kind=CommandKind.SYNC_NOW, timeout_s=60), actor=actor)
 
 
 def parse_public_id(public_id: str) -> UUID:

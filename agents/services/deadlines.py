@@ -8,9 +8,9 @@ from django.db import connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_noop
 
-from agents.models import Command, Event
+from agents.models import Command
 from agents.models.event import EventKind
-from agents.services.events import portal_event, record_events
+from agents.services.events import NewEvent, portal_event, record_events
 from controlplane.common.bulk import update_from_values
 
 Status = Command.Status
@@ -78,7 +78,7 @@ def _lock_due(now: datetime) -> list[Command]:
     return list(Command.objects.raw(_DUE + locking, [adapt(now), adapt(graced), SWEEP_BATCH]))
 
 
-def _event(command: Command, now: datetime) -> Event:
+def _event(command: Command, now: datetime) -> NewEvent:
     return portal_event(
         EventKind.COMMAND_TIMEOUT if command.status == Status.TIMEOUT else EventKind.COMMAND_EXPIRED,
         at=now,

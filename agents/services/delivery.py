@@ -23,22 +23,23 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext_noop
 
-from agents.models import Command, Event, Session
+from agents.models import Command, Session
 from agents.models.event import EventKind
 from agents.services.commands import UNDELIVERED, accepts
 from agents.services.deadlines import GUESSED_BY_CLOCK
 from agents.services.delivery_rows import (
     CLAIM_BATCH,
-    CLAIM_TOTAL,
+    LockedCommand,
     LockedSession,
     dispatch_waiting,
+    is_full,
     lock_commands,
     lock_sessions,
     lock_timed_out,
     lock_unanswered,
 )
 from agents.services.errors import CommandUnknown, DuplicateResult, SessionEnded
-from agents.services.events import portal_event, record_events
+from agents.services.events import NewEvent, portal_event, record_events
 from controlplane.common.bulk import update_from_values
 from controlplane.common.clean import clean_json, clean_text
 
@@ -115,9 +116,9 @@ AnswerOutcome: TypeAlias = CommandUnknown | DuplicateResult | SessionEnded | Non
 def claim_waiting(session_ids: Sequence[UUID]) -> Claims:
     """Mark what waits for these sessions as dispatched, and return it for sending.
 
-    At most CLAIM_BATCH commands a session and CLAIM_TOTAL in all. A process that dies between this and the sending
-    leaves the commands dispatched; the next session of the instance gets them again, and the agent knows them by
-    their id. Three statements, two where nothing waits.
+    At most CLAIM_BATCH commands a session, and CLAIM_TOTAL in all with arguments of about CLAIM_BYTES, but one at
+    least. A process that dies between this and the sending leaves the commands dispatched; the next session of the
+    instance gets them again, and the agent knows them by their id. Three statements, two where nothing waits.
     """
     active, ended = _split(session_ids)
     if not active:
@@ -145,8 +146,8 @@ def claim_for_new_sessions(session_ids: Sequence[UUID]) -> Claims:
     now = timezone.now()
     sessions = _by_instance(active)
     unanswered, timed_out = lock_unanswered(active, now), lock_timed_out(active, now)
-    events: list[Event] = []
-    again: list[Command] = []
+    events: list[NewEvent] = []
+    again: list[LockedCommand] = []
     for command in unanswered + timed_out:
         session = sessions[command.instance_id]
         if command.status not in UNDELIVERED:
@@ -193,21 +194,21 @@ def _by_instance(active: Mapping[UUID, LockedSession]) -> dict[UUID, LockedSessi
     return {session.instance_id: session for session in active.values()}
 
 
-def _frames(commands: Iterable[Command]) -> dict[UUID, list[ClaimedCommand]]:
+def _frames(commands: Iterable[LockedCommand]) -> dict[UUID, list[ClaimedCommand]]:
     """What is to be sent, oldest first, by the session that it is to be sent on."""
     frames: dict[UUID, list[ClaimedCommand]] = {}
-    for command in sorted(commands, key=lambda command: (command.created_at, command.pk)):
+    for command in sorted(commands, key=lambda command: (command.created_at, command.id)):
         if command.session_id is not None:
             frame = ClaimedCommand(
-                command.pk, command.public_id, command.kind, command.args, command.timeout_s, command.created_at
+                command.id, command.public_id, command.kind, command.args, command.timeout_s, command.created_at
             )
             frames.setdefault(command.session_id, []).append(frame)
     return frames
 
 
-def _unfinished(sessions: Mapping[UUID, LockedSession], *portions: Sequence[Command]) -> frozenset[UUID]:
+def _unfinished(sessions: Mapping[UUID, LockedSession], *portions: Sequence[LockedCommand]) -> frozenset[UUID]:
     """The sessions of which a portion was filled to its bound; all, where all together were."""
-    if any(len(portion) >= CLAIM_TOTAL for portion in portions):
+    if any(is_full(portion) for portion in portions):
         return frozenset(session.pk for session in sessions.values())
     counts = [Counter(command.instance_id for command in portion) for portion in portions]
     return frozenset(
@@ -215,7 +216,7 @@ def _unfinished(sessions: Mapping[UUID, LockedSession], *portions: Sequence[Comm
     )
 
 
-def _reject_incapable(command: Command, now: datetime) -> None:
+def _reject_incapable(command: LockedCommand, now: datetime) -> None:
     command.status, command.finished_at = Status.REJECTED, now
     command.error_code = "command_capability_missing_on_reconnect"
     command.error_message = gettext_noop("The instance came back without the capability that this command needs.")
@@ -263,7 +264,7 @@ def _record(answers: Sequence[Answer]) -> list[AnswerOutcome]:
     sessions = lock_sessions({answer.session_id for answer in answers})
     commands = lock_commands({answer.command_id for answer in answers})
     outcomes: list[AnswerOutcome] = []
-    events: list[Event] = []
+    events: list[NewEvent] = []
     for answer in answers:
         try:
             events += _take(answer, sessions.get(answer.session_id), commands.get(answer.command_id))
@@ -272,12 +273,12 @@ def _record(answers: Sequence[Answer]) -> list[AnswerOutcome]:
         else:
             outcomes.append(None)
     answered = {event.command_id for event in events}
-    _save([command for command in commands.values() if command.pk in answered], _ANSWER_COLUMNS, timezone.now())
+    _save([command for command in commands.values() if command.id in answered], _ANSWER_COLUMNS, timezone.now())
     record_events(events)
     return outcomes
 
 
-def _take(answer: Answer, session: LockedSession | None, command: Command | None) -> list[Event]:
+def _take(answer: Answer, session: LockedSession | None, command: LockedCommand | None) -> list[NewEvent]:
     """Change the command as it is answered; the event of the change, or none where nothing changes."""
     if session is None or (session.disconnected_at is not None and session.disconnected_at < answer.received_at):
         raise SessionEnded(_end_reason(session))
@@ -294,7 +295,7 @@ def _take(answer: Answer, session: LockedSession | None, command: Command | None
     return [_event(command, session, kind, answer.received_at, duration_ms=command.duration_ms)]
 
 
-def _acknowledge(command: Command, ack: Ack, now: datetime) -> EventKind:
+def _acknowledge(command: LockedCommand, ack: Ack, now: datetime) -> EventKind:
     command.acked_at = _plausible(ack.received_at, command.created_at, now)
     if ack.accepted:
         command.status, command.ack_status = Status.ACCEPTED, Command.AckStatus.ACCEPTED
@@ -305,7 +306,7 @@ def _acknowledge(command: Command, ack: Ack, now: datetime) -> EventKind:
     return EventKind.COMMAND_REJECTED
 
 
-def _finish(command: Command, result: Result, now: datetime) -> EventKind:
+def _finish(command: LockedCommand, result: Result, now: datetime) -> EventKind:
     command.status, command.ack_status = result.status, Command.AckStatus.ACCEPTED
     command.acked_at = command.acked_at or now
     command.result = _bounded_result(result.result)
@@ -333,7 +334,7 @@ def _bounded_result(result: object) -> object:
 # --- rows and events
 
 
-def _save(commands: Sequence[Command], columns: Sequence[str], now: datetime) -> None:
+def _save(commands: Sequence[LockedCommand], columns: Sequence[str], now: datetime) -> None:
     """Write these columns of commands that this transaction has locked, in one statement."""
     for command in commands:
         command.updated_at = now
@@ -345,17 +346,17 @@ def _save(commands: Sequence[Command], columns: Sequence[str], now: datetime) ->
     )
 
 
-def _dispatched(command: Command, session: LockedSession, now: datetime) -> Event:
+def _dispatched(command: LockedCommand, session: LockedSession, now: datetime) -> NewEvent:
     return _event(command, session, EventKind.COMMAND_DISPATCHED, now, meta={"session_id": session.public_id})
 
 
-def _event(command: Command, session: LockedSession, kind: EventKind, at: datetime, **fields: Any) -> Event:
+def _event(command: LockedCommand, session: LockedSession, kind: EventKind, at: datetime, **fields: Any) -> NewEvent:
     return portal_event(
         kind,
         at=at,
         instance_id=session.instance_id,
         service_id=session.service_id,
-        command_id=command.pk,
+        command_id=command.id,
         task_name=command.task_name,
         message=command.kind,
         **fields,

@@ -13,6 +13,7 @@ from controlplane.common.errors import Invalid
 
 REASON_MAX_LENGTH = 2000
 TASK_NAME_MAX_LENGTH = 255
+_KINDS = frozenset(CommandKind.values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,7 @@ def validate_order(order: Order) -> Order:
 
     Source: contract 3.1; the size limit is 1.2's, less the envelope.
     """
-    if order.kind not in CommandKind.values:
+    if order.kind not in _KINDS:
         raise Invalid(_("Unknown command kind: %s.") % order.kind[:64], field="kind")
     if not 1 <= order.timeout_s <= settings.COMMAND_TIMEOUT_MAX_S:
         raise Invalid(

@@ -2,7 +2,6 @@
 
 from django.utils import timezone
 
-from agents.models import Event
 from agents.models.event import EventKind
 from agents.services.events import portal_event, record_events
 
@@ -12,5 +11,4 @@ def record_refusal(*, dialect: str, peer_address: str, reason: str, token_id: in
     meta: dict[str, object] = {"dialect": dialect, "peer_address": peer_address}
     if token_id is not None:
         meta["token_id"] = token_id
-    event: Event = portal_event(EventKind.AGENT_REFUSED, at=timezone.now(), message=reason, meta=meta)
-    record_events([event])
+    record_events([portal_event(EventKind.AGENT_REFUSED, at=timezone.now(), message=reason, meta=meta)])

@@ -111,7 +111,7 @@ class CustomSample(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
-    """What one task did in one reporting window."""
+    """What one task did in one reporting window. `reported_at` is its end by the agent's clock, where too far ahead."""
 
     instance_id: UUID
     task_name: str
@@ -131,10 +131,14 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     avg_duration_ms: float | None
     p95_duration_ms: float | None
     custom_metrics: tuple[CustomSample, ...] = ()
+    reported_at: datetime | None = None
 
 
 class TaskEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that happened to a task. `kind` is an EventKind of the task family."""
+    """Something that happened to a task. `kind` is an EventKind of the task family.
+
+    `reported_at` is when it happened by the agent's clock, where that lies too far ahead for `occurred_at`.
+    """
 
     instance_id: UUID
     service_id: int
@@ -150,6 +154,7 @@ class TaskEvent(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     traceback: str
     meta: dict[str, object]
+    reported_at: datetime | None = None
 
 
 class Rejection(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,11 +169,4 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[str, ...]
 
 
-class Touch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A valid frame came on this session."""
-
-    session_id: UUID
-    received_at: datetime
-
-
-Report = Heartbeat | Topology | Window | TaskEvent | Rejection | Touch
+Report = Heartbeat | Topology | Window | TaskEvent | Rejection

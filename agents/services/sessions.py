@@ -12,11 +12,11 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from agents.models import AgentToken, Event, Instance, Replica, Session
+from agents.models import AgentToken, Instance, Replica, Session
 from agents.models.event import EventKind
 from agents.models.instance import Connectivity, Dialect
 from agents.services.errors import InstanceConflict, ReplicaStopped
-from agents.services.events import portal_event, record_events
+from agents.services.events import NewEvent, portal_event, record_events
 from agents.services.instances import FACT_COLUMNS, describe_instance, describe_services, enrol_instances
 from agents.services.replicas import dead_replicas
 from agents.services.reports import Hello
@@ -117,7 +117,7 @@ class _OpeningRound:
         self._openings = openings
         self._replica_id = replica_id
         self._now = timezone.now()
-        self._events: list[Event] = []
+        self._events: list[NewEvent] = []
         self._refused: dict[UUID, InstanceConflict] = {}
         self._in_conflict: list[UUID] = []
 

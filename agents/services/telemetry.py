@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from agents.models import Event, Instance
 from agents.models.event import EventKind
 from agents.models.instance import Connectivity
-from agents.services.events import record_events
+from agents.services.events import NewEvent, record_events
 from agents.services.instances import FACT_COLUMNS, facts_of, mark_online
 from agents.services.reports import Heartbeat, Rejection
 from controlplane.common.bulk import rows_where, update_from_values
@@ -92,7 +92,7 @@ def apply_heartbeats(heartbeats: Sequence[Heartbeat]) -> None:
 def record_rejections(rejections: Sequence[Rejection]) -> None:
     """One event per frame of which records were left out, with the reasons."""
     record_events(
-        Event(
+        NewEvent(
             event_id=f"rejected-{rejection.session_id.hex}-{rejection.received_at.timestamp():.6f}-{rejection.channel}",
             kind=EventKind.INGEST_REJECTED,
             level=Event.Level.WARN,

@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from typing import Any, TypedDict
 from uuid import UUID
 
+import uvloop
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ class _SenderLoop:
         with self._lock:
             # A forked worker inherits the object but not the thread.
             if self._loop is None or self._pid != os.getpid() or self._loop.is_closed():
-                self._loop = asyncio.new_event_loop()
+                self._loop = uvloop.new_event_loop()
                 self._pid = os.getpid()
                 threading.Thread(target=self._loop.run_forever, name="hints", daemon=True).start()
             return self._loop

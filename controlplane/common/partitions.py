@@ -22,6 +22,8 @@ PARTITIONS_JOB = "make-partitions"
 # How long a change of partitions may wait for its lock. Ingest queues up behind it for that long and no longer; the
 # background job comes again.
 LOCK_TIMEOUT_MS = 300
+# How long the last look into a partition before it is dropped may take: telemetry may wait for it.
+LOOK_TIMEOUT_MS = 2000
 # The two-key form of advisory locks: this number, then the table.
 _ADVISORY_LOCK = 7_014_001
 _BOUNDS = re.compile(r"FOR VALUES FROM \('([^']+)'\) TO \('([^']+)'\)")
@@ -152,19 +154,28 @@ def drop_partition(table: str, partition: Partition, *, unless: tuple[str, datet
     """Drop one partition with all its rows; False if it is gone already. Raises PartitionBusy.
 
     `unless` names a column and a moment: where a row has that moment there or a later one, the partition stays (False).
-    A row that is committed between this look, which reads the partition up to the first such row, and the drop is lost.
+    There are two looks, for which the column wants an index: one beside all others, and one that is the last word, when
+    nobody can write there any more. Whoever brings a row of that very week waits for the second, LOOK_TIMEOUT_MS at
+    most; the drop then ends as PartitionBusy, or, where PostgreSQL finds the two in a deadlock, the row is tried again.
 
     DETACH CONCURRENTLY would let readers pass, but PostgreSQL refuses it beside a DEFAULT partition. A plain DROP holds
     the table for milliseconds, since it only unlinks files, and LOCK_TIMEOUT_MS bounds how long it waits for that.
     """
     if partition.is_default:
         raise ValueError(f"{partition.name} is the DEFAULT partition.")
+    quoted = connection.ops.quote_name(partition.name)
     with _maintenance(table), connection.cursor() as cursor:
         if partition.starts_at not in weeks_made(table):
             return False
-        if unless and _has_since(partition, *unless):
-            return False
-        cursor.execute(f"DROP TABLE {connection.ops.quote_name(partition.name)}")
+        if unless:
+            if _has_since(partition, *unless):
+                return False
+            # Waits for rows that are not committed yet, which the look has not seen; readers pass.
+            cursor.execute(f"LOCK TABLE {quoted} IN SHARE MODE")
+            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{LOOK_TIMEOUT_MS}ms"])
+            if _has_since(partition, *unless):
+                return False
+        cursor.execute(f"DROP TABLE {quoted}")
     logger.info("partition.dropped table=%s partition=%s bytes=%s", table, partition.name, partition.size_bytes)
     return True
 
@@ -200,6 +211,6 @@ def _maintenance(table: str) -> Iterator[None]:
                 raise PartitionBusy(f"another worker changes the partitions of {table}")
             yield
     except OperationalError as error:
-        if isinstance(error.__cause__, errors.LockNotAvailable | errors.DeadlockDetected):
+        if isinstance(error.__cause__, errors.LockNotAvailable | errors.DeadlockDetected | errors.QueryCanceled):
             raise PartitionBusy(f"the partitions of {table} were in use") from error
         raise

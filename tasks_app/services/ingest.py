@@ -3,9 +3,7 @@
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
@@ -13,8 +11,7 @@ from django.utils import timezone
 from agents.models import Instance
 from agents.models.event import EventKind
 from agents.services.events import portal_event, record_events
-from agents.services.reports import Heartbeat, Rejection, Report, TaskEvent, Topology, Touch, Window
-from agents.services.sessions import touch_sessions
+from agents.services.reports import Heartbeat, Rejection, Report, TaskEvent, Topology, Window
 from agents.services.telemetry import apply_heartbeats, newest_heartbeats, record_rejections
 from tasks_app.services.controls import store_controls
 from tasks_app.services.metrics import store_windows
@@ -28,7 +25,7 @@ def store_reports(reports: Sequence[Report]) -> None:
     """Store a batch; what raised may be stored in part, and storing it again completes it.
 
     Topologies come first, in a transaction of their own that locks instances before services. Everything else is one
-    transaction that locks instances before sessions. Each locks rows of one table in the order of their keys, so that
+    transaction. Each locks rows of one table in the order of their keys, so that
     no two processes lock each other out.
 
     Of several topologies or heartbeats of one instance only the newest is applied, which is what applying them one
@@ -45,20 +42,10 @@ def store_reports(reports: Sequence[Report]) -> None:
         store_windows(of_kind[Window])
         store_task_events(of_kind[TaskEvent])
         record_rejections(of_kind[Rejection])
-        touch_sessions(_newest_touches(of_kind[Touch]))
-
-
-def _newest_touches(touches: Sequence[Touch]) -> list[tuple[UUID, datetime]]:
-    newest: dict[UUID, datetime] = {}
-    for touch in touches:
-        newest[touch.session_id] = max(touch.received_at, newest.get(touch.session_id, touch.received_at))
-    return list(newest.items())
 
 
 def report_poison(report: Report, error: Exception) -> None:
     """Record that a report could not be stored; the rest of its batch was."""
-    if isinstance(report, Touch):
-        return
     instance_id = report.service.instance_id if isinstance(report, Heartbeat | Topology) else report.instance_id
     logger.error("ingest.unstorable kind=%s instance=%s error=%s", type(report).__name__, instance_id, error)
     instance = Instance.objects.filter(pk=instance_id).first()

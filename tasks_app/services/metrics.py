@@ -55,7 +55,9 @@ def store_windows(windows: Sequence[Window]) -> None:
 
     Keys: (instance, task, window) and (instance, task, window, name, kind, labels). Source: contract 2.3.
     """
-    ends = settled_times([Claim(_name(window), window.ended_at, window.received_at) for window in windows])
+    ends = settled_times(
+        [Claim(_name(window), window.ended_at, window.received_at, window.reported_at) for window in windows]
+    )
     rows = [
         (*_shared_values(window), window.started_at, ended_at) for window, ended_at in zip(windows, ends, strict=True)
     ]

@@ -31,7 +31,9 @@ _NO_ACTOR = ""
 
 def store_task_events(events: Sequence[TaskEvent]) -> None:
     """Insert what is new; an event whose id is stored already is left as it is. Source: contract 2.4."""
-    times = settled_times([Claim(f"event:{event.event_id}", event.occurred_at, event.received_at) for event in events])
+    times = settled_times(
+        [Claim(f"event:{event.event_id}", event.occurred_at, event.received_at, event.reported_at) for event in events]
+    )
     rows = [
         (*_shared_values(event), occurred_at, level_of(event.kind), _NO_ACTOR)
         for event, occurred_at in zip(events, times, strict=True)

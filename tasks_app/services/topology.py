@@ -6,9 +6,9 @@ from uuid import UUID
 
 from django.db import transaction
 
-from agents.models import Event, Instance, Service
+from agents.models import Instance, Service
 from agents.models.event import EventKind
-from agents.services.events import portal_event, record_events
+from agents.services.events import NewEvent, portal_event, record_events
 from agents.services.instances import FACT_COLUMNS, describe_instance, describe_services, facts_of
 from agents.services.reports import TaskDefinition, Topology
 from controlplane.common.bulk import insert_new, update_from_values, upsert
@@ -103,7 +103,7 @@ def _apply(due: Mapping[UUID, Topology]) -> None:
         for service in Service.objects.select_for_update(no_key=True).filter(pk__in=service_ids).order_by("pk")
     }
     accepted: list[tuple[Instance, Topology]] = []
-    changes: list[Event] = []
+    changes: list[NewEvent] = []
     for instance_id, topology in due.items():
         instance = instances.get(instance_id)
         if instance is None:

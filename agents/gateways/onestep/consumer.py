@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
 from agents.gateways.admission import TurnedAway
@@ -28,13 +28,11 @@ from agents.gateways.onestep.reading import LARGE_FRAME_CHARS, ProtocolError, pa
 from agents.gateways.onestep.salvaging import read_telemetry, salvage
 from agents.gateways.outbox import Outbox
 from agents.gateways.share import Share, put, weigh
-from agents.models import Instance
 from agents.models.instance import Dialect
-from agents.services.actors import SYSTEM
-from agents.services.commands import parse_public_id, push_sync
+from agents.services.commands import parse_public_id
 from agents.services.delivery import Ack, Answer, ClaimedCommand, Result
 from agents.services.errors import CommandUnknown, DuplicateResult, InstanceConflict, ReplicaStopped, SessionEnded
-from agents.services.reports import Heartbeat, Hello, Rejection, Report, Topology, Touch
+from agents.services.reports import Heartbeat, Hello, Rejection, Topology
 from agents.services.sessions import OpenedSession, Opening
 from agents.services.tokens import Credential
 from controlplane.common.sockets import deny
@@ -56,14 +54,13 @@ _CUT_CODES = {
 }
 _GOODBYE_TIMEOUT_S = 5
 HELLOS_PER_MINUTE = 10
-# A frame counts one more for each so many bytes.
-BYTES_PER_TOKEN = 16 * 1024
+# A frame counts one more for each so many bytes, and for each so many records.
+BYTES_PER_TOKEN = 64 * 1024
+RECORDS_PER_TOKEN = 10
 RATE_NOTICE_EVERY_S = 30
 # An answered command comes back as an acknowledgement and a result.
 _ANSWERS_PER_COMMAND = 2
 _ANSWER_TYPES = ("command_ack", "command_result")
-# How exactly `last_message_at` of a session is kept: a busy agent would otherwise write its row with every batch.
-_TOUCH_EVERY_S = 1.0
 # A close frame carries 125 bytes, two of them the code.
 _REASON_MAX_BYTES = 123
 
@@ -122,7 +119,6 @@ class OneStepConsumer:
         "_scope",
         "_send",
         "_share",
-        "_touched_at",
         "credential",
         "hub",
         "instance_id",
@@ -155,7 +151,6 @@ class OneStepConsumer:
         self._bucket: TokenBucket | None = None
         self._noticed_at = -float(RATE_NOTICE_EVERY_S)
         self._answers_due = 0
-        self._touched_at = 0.0
 
     async def run(self) -> None:
         """Let the agent in and handle one message after the other until the connection ends."""
@@ -177,6 +172,7 @@ class OneStepConsumer:
         finally:
             # Also where the server cancels the task, which then never sees a disconnect.
             self._disconnected(CLOSE_INTERNAL_ERROR)
+            self._outbox.close()
 
     # --- connection
 
@@ -266,10 +262,17 @@ class OneStepConsumer:
             logger.warning("onestep.rate_limited instance=%s", self._context and self._context.instance_id)
             message = (
                 f"More than {settings.AGENT_FRAMES_PER_S} frames a second (a frame counts one more per "
-                f"{BYTES_PER_TOKEN:,} bytes); frames are read no faster than that, and none is dropped."
+                f"{BYTES_PER_TOKEN:,} bytes and per {RECORDS_PER_TOKEN} records); frames are read no faster than that, "
+                "and none is dropped."
             )
             await self._refuse(ProtocolError("rate_limited", message, closes=False))
         await asyncio.sleep(wait_s)
+
+    def _count_records(self, count: int) -> None:
+        """Take the records of the frame just read into account, for which the next one waits; a burst at most."""
+        if self._bucket is not None and count > 1:
+            cost = min(count / RECORDS_PER_TOKEN, settings.AGENT_FRAME_BURST)
+            self._bucket.take(asyncio.get_running_loop().time(), cost=cost)
 
     # --- frames of the agent
 
@@ -424,9 +427,11 @@ class OneStepConsumer:
     async def _telemetry(self, payload: Any, context: SessionContext, size_bytes: int) -> None:
         now = timezone.now()
         parsed = await _parsed(len(payload), protocol.parse_telemetry, payload, context, now)
+        self._count_records(parsed.record_count)
         # From here on it is stored or counted, also where this is cancelled.
         self._in_hand = None
-        await self._share.report([*parsed.reports, *self._touch(context, now)], size_bytes=size_bytes)
+        self.hub.heard(context.session_id, now)
+        await self._share.report(parsed.reports, size_bytes=size_bytes)
         if parsed.rejected_count:
             await self._tell_rejected(parsed, context)
         if self._needs_sync and parsed.reports:
@@ -453,8 +458,8 @@ class OneStepConsumer:
         elif isinstance(report, Heartbeat):
             self._needs_sync = False
             try:
-                await self.hub.call(_push_sync, context.instance_id)
-            except DatabaseError as error:
+                await self.hub.ask_for_sync(context.instance_id)
+            except (DatabaseError, InterfaceError) as error:
                 # The next heartbeat asks again.
                 logger.warning("onestep.sync_unasked instance=%s error=%s", context.instance_id, error)
                 self._needs_sync = True
@@ -491,15 +496,7 @@ class OneStepConsumer:
             raise ProtocolError(error.code, str(error), closes=False) from error
         pending = PendingAnswer(answer, lambda error: self._answer_refused(context, error))
         await put(self.hub.answers, [pending], self._inbox, size_bytes=size_bytes)
-        await self._share.report(self._touch(context, now), size_bytes=0)
-
-    def _touch(self, context: SessionContext, now: datetime) -> list[Report]:
-        """That the session lives, unless that was said a moment ago."""
-        clock = asyncio.get_running_loop().time()
-        if clock - self._touched_at < _TOUCH_EVERY_S:
-            return []
-        self._touched_at = clock
-        return [Touch(session_id=context.session_id, received_at=now)]
+        self.hub.heard(context.session_id, now)
 
     def _answer_refused(self, context: SessionContext, error: Exception) -> None:
         if self._context is not context:
@@ -572,7 +569,3 @@ async def _parsed(size: int, parse: Callable[P, T], *args: P.args, **kwargs: P.k
     if size < LARGE_FRAME_CHARS:
         return parse(*args, **kwargs)
     return await asyncio.to_thread(parse, *args, **kwargs)
-
-
-def _push_sync(instance_id: UUID) -> None:
-    push_sync(Instance.objects.get(pk=instance_id), actor=SYSTEM)

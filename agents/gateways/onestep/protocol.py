@@ -76,11 +76,22 @@ class ParsedTelemetry:
     rejected_count: int = 0
     reasons: list[str] = field(default_factory=list)
 
+    @property
+    def record_count(self) -> int:
+        """How many records the frame had, with those left out, the tasks of a topology and the custom metrics."""
+        count = len(self.reports) + self.rejected_count
+        if self.channel in _NESTED:
+            count += sum(len(getattr(report, _NESTED[self.channel])) for report in self.reports)
+        return count
+
     def reject(self, index: int, error: Exception) -> None:
         """Count one record that was left out; the first REASONS_MAX also say why."""
         self.rejected_count += 1
         if len(self.reasons) < REASONS_MAX:
             self.reasons.append(f"{self.channel}[{index}]: {error}"[:300])
+
+
+_NESTED = {"sync": "tasks", "metrics": "custom_metrics"}
 
 
 def parse_hello(payload: msgspec.Raw) -> reports.Hello:
@@ -238,6 +249,7 @@ def _parse_metrics(metrics: wire.Metrics[Any], context: SessionContext, received
     if ended_at < started_at:
         raise ProtocolError("invalid_message", "window.ended_at is before window.started_at.", closes=False)
     latest = received_at + AHEAD_MAX
+    reported_at = ended_at if ended_at > latest else None
     started_at, ended_at = min(started_at, latest), min(ended_at, latest)
     parsed = ParsedTelemetry("metrics")
     sample_count = 0
@@ -267,6 +279,7 @@ def _parse_metrics(metrics: wire.Metrics[Any], context: SessionContext, received
             avg_duration_ms=_finite(task.avg_duration_ms),
             p95_duration_ms=_finite(task.p95_duration_ms),
             custom_metrics=tuple(samples),
+            reported_at=reported_at,
         )
 
     parsed.reports.extend(_records(metrics.tasks, wire.TaskMetrics[msgspec.Raw], window, parsed))
@@ -292,10 +305,10 @@ def _parse_events(
     def task_event(event: wire.TaskEvent) -> reports.TaskEvent:
         failure = event.failure
         meta = _meta(event.meta)
-        occurred_at = _utc(event.occurred_at)
+        occurred_at, reported_at = _utc(event.occurred_at), None
         if occurred_at > latest:
-            meta["reported_occurred_at"] = occurred_at.isoformat()
-            occurred_at = latest
+            occurred_at, reported_at = latest, occurred_at
+            meta["reported_occurred_at"] = reported_at.isoformat()
         return reports.TaskEvent(
             instance_id=context.instance_id,
             service_id=context.service_id,
@@ -311,6 +324,7 @@ def _parse_events(
             message=clean_text(failure.message or "", MESSAGE_MAX) if failure else "",
             traceback=clean_text(failure.traceback or "", TRACEBACK_MAX) if failure else "",
             meta=meta,
+            reported_at=reported_at,
         )
 
     parsed.reports.extend(_records(events.events, wire.TaskEvent, task_event, parsed))

@@ -9,8 +9,8 @@ from django.utils import timezone
 
 from agents.models import Command, Event, Session
 from agents.models.command import HOLDABLE_KINDS, REASON_KINDS, CommandKind
-from agents.services.actors import Actor
-from agents.services.commands import cancel_command, parse_public_id
+from agents.services.actors import SYSTEM, Actor
+from agents.services.commands import cancel_command, parse_public_id, push_sync
 from agents.services.deadlines import expire_due_commands
 from agents.services.delivery import (
     Ack,
@@ -324,6 +324,18 @@ def test_fan_out_takes_as_many_statements_for_many_as_for_few():
         statements.append(len(queries))
 
     assert statements[0] == statements[1]
+
+
+def test_topologies_are_asked_for_in_as_many_statements_for_many_as_for_one():
+    statements = []
+    for count in (1, 30):
+        sessions = SessionFactory.create_batch(count)
+        with CaptureQueriesContext(connection) as queries:
+            push_sync([session.instance_id for session in sessions], actor=SYSTEM)
+        statements.append(len(queries))
+
+    assert statements[0] == statements[1]
+    assert Command.objects.filter(kind="sync_now", status="pending").count() == 31
 
 
 # --- cancelling

@@ -2,6 +2,7 @@
 nothing."""
 
 import asyncio
+import gc
 import json
 import threading
 import time
@@ -10,14 +11,15 @@ from uuid import UUID
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
+from django.db.models import F
 from django.test import AsyncClient
 
 from agents.gateways import answers, dispatch, hub
 from agents.gateways.hub import stop_hub
 from agents.gateways.inbox import READ_AHEAD_MAX
-from agents.gateways.onestep.consumer import _heartbeat_interval_s
-from agents.models import Command, Event, Instance, Replica, Session
+from agents.gateways.onestep.consumer import OneStepConsumer, _heartbeat_interval_s
+from agents.models import Command, Event, Replica, Session
 from agents.selectors.replicas import queue_figures
 from agents.services.actors import Actor
 from agents.services.orders import Order
@@ -58,12 +60,13 @@ class Turnstile:
         self.gate = threading.Event()
         self.gate.set()
         self.is_away = False
+        self.error = OperationalError
 
     def __call__(self, items, **options):
         self.sizes.append(len(items))
         self.gate.wait(30)
         if self.is_away:
-            raise OperationalError("the database is away")
+            raise self.error("the database is away")
         return self.service(items, **options)
 
 
@@ -128,6 +131,22 @@ async def test_tokens_that_come_while_one_is_checked_are_checked_together(connec
     await asyncio.gather(first, *others)
     assert (await bad)[0] == 401
     assert checking.sizes == [1, 3]
+
+
+async def test_topologies_that_miss_while_one_is_asked_for_are_asked_for_together(connect, turnstile):
+    agents = [Agent() for _ in range(10)]
+    sockets = [await connect(agent) for agent in agents]
+    asking = turnstile(hub, "push_sync")
+
+    with held(asking):
+        await sockets[0].send_frame(agents[0].heartbeat())
+        await until(lambda: asking.sizes)
+        for agent, socket in zip(agents[1:], sockets[1:], strict=True):
+            await socket.send_frame(agent.heartbeat())
+        await until(lambda: len(connect.hub._syncs._waiting) == 9)
+
+    assert {(await socket.frame())["payload"]["kind"] for socket in sockets} == {"sync_now"}
+    assert asking.sizes == [1, 9]
 
 
 async def test_sockets_woken_while_a_claim_runs_are_claimed_for_together(connect, turnstile):
@@ -220,6 +239,20 @@ async def test_too_many_frames_are_read_more_slowly_and_none_is_dropped(connect,
     assert await socket.receive_nothing()
 
 
+async def test_the_records_of_a_frame_count_too(connect, settings):
+    settings.AGENT_FRAME_BURST, settings.AGENT_FRAMES_PER_S = 5, 2
+    agent = Agent()
+    socket = await connect(agent)
+
+    await socket.send_frame(agent.events(*[frames.event(event_id=f"e{number}") for number in range(100)]))
+    assert await socket.receive_nothing()
+    await socket.send_frame(agent.events(frames.event(event_id="next")))
+
+    assert (await socket.frame())["payload"]["code"] == "rate_limited"
+    await stored(connect.hub, socket)
+    assert await Event.objects.filter(kind="task.started").acount() == 101
+
+
 async def test_answers_that_were_asked_for_are_never_held_back(connect, settings):
     settings.AGENT_FRAME_BURST, settings.AGENT_FRAMES_PER_S = 2, 0.001
     agent = Agent()
@@ -260,6 +293,24 @@ async def test_a_hello_waits_for_the_database_and_newcomers_are_turned_away(conn
     opening.is_away = False
     assert (await socket.frame())["type"] == "hello_ack"
     assert await connect(Agent())
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+async def test_a_topology_that_could_not_be_asked_for_is_asked_for_by_the_next_heartbeat(connect, turnstile, error):
+    agent = Agent()
+    socket = await connect(agent)
+    asking = turnstile(hub, "push_sync")
+    asking.is_away, asking.error = True, error
+
+    await socket.send_frame(agent.heartbeat())
+    assert await socket.receive_nothing()
+    asking.is_away = False
+    for _ in range(2):
+        await socket.send_frame(agent.heartbeat())
+
+    assert (await socket.frame())["payload"]["kind"] == "sync_now"
+    assert await socket.receive_nothing()
+    assert asking.sizes == [1, 1]
 
 
 async def test_answers_wait_for_the_database_and_the_socket_stays(connect, turnstile):
@@ -420,13 +471,69 @@ async def test_readiness_fails_where_nothing_was_stored_for_some_seconds(connect
     assert checks["ingest"]["answers"]["ready"] is True
 
 
-async def test_a_busy_agent_moves_its_session_now_and_then(connect, monkeypatch):
+async def test_busy_agents_move_their_sessions_together_and_now_and_then(connect, monkeypatch):
+    turnstile = Turnstile(hub.touch_sessions)
+    monkeypatch.setattr(hub, "touch_sessions", turnstile)
+    agents = [Agent(), Agent()]
+    sockets = [await connect(agent) for agent in agents]
+    for _ in range(50):
+        for agent, socket in zip(agents, sockets, strict=True):
+            await socket.send_frame(agent.heartbeat())
+    for socket in sockets:
+        await stored(connect.hub, socket)
+
+    async with asyncio.timeout(30):
+        while await Session.objects.filter(last_message_at=F("connected_at")).aexists():
+            await asyncio.sleep(0.05)
+    assert sum(turnstile.sizes) < 50
+
+
+async def test_a_socket_that_ended_is_gone_without_a_search_for_cycles(connect):
+    def consumers():
+        return sum(isinstance(found, OneStepConsumer) for found in gc.get_objects())
+
+    before = consumers()
+    gc.disable()
+    try:
+        for _ in range(5):
+            agent = Agent()
+            socket = await connect(agent)
+            await socket.send_frame(agent.heartbeat())
+            await order(agent)
+            await socket.frame()
+            await socket.disconnect()
+            del socket
+        await until(lambda: not connect.hub._sockets)
+        await until(lambda: consumers() <= before)
+    finally:
+        gc.enable()
+
+
+async def test_a_session_is_moved_once_more_before_the_process_ends(connect, monkeypatch):
+    monkeypatch.setattr(hub, "_TOUCH_EVERY_S", 3600)
     agent = Agent()
     socket = await connect(agent)
-    for _ in range(5):
-        await socket.send_frame(agent.heartbeat())
+    await socket.send_frame(agent.heartbeat())
     await stored(connect.hub, socket)
 
-    session, instance = await Session.objects.aget(), await Instance.objects.aget()
+    await stop_hub()
+
+    session = await Session.objects.aget()
     assert session.last_message_at > session.connected_at
-    assert instance.last_heartbeat_sequence == 5
+
+
+async def test_what_could_not_be_noted_of_sessions_is_noted_later(connect, monkeypatch):
+    turnstile = Turnstile(hub.touch_sessions)
+    turnstile.is_away = True
+    monkeypatch.setattr(hub, "touch_sessions", turnstile)
+    monkeypatch.setattr(hub, "_TOUCH_EVERY_S", 0.01)
+    agent = Agent()
+    socket = await connect(agent)
+    await socket.send_frame(agent.heartbeat())
+    await until(lambda: turnstile.sizes.count(1) > 1)
+
+    turnstile.is_away = False
+
+    async with asyncio.timeout(30):
+        while (session := await Session.objects.aget()).last_message_at == session.connected_at:
+            await asyncio.sleep(0.05)

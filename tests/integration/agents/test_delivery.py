@@ -1,5 +1,6 @@
 """Claims and answers of many sessions at once: their bounds, their cost, and what holds when processes race or die."""
 
+import random
 from datetime import timedelta
 
 import pytest
@@ -116,7 +117,6 @@ def test_a_claim_is_bounded_per_session_and_names_those_with_more(claim):
 
 @CLAIMS
 def test_a_claim_is_bounded_in_all_and_leaves_the_youngest(claim, monkeypatch):
-    monkeypatch.setattr("agents.services.delivery.CLAIM_TOTAL", 3)
     monkeypatch.setattr("agents.services.delivery_rows.CLAIM_TOTAL", 3)
     sessions = SessionFactory.create_batch(2)
     now = timezone.now()
@@ -133,6 +133,64 @@ def test_a_claim_is_bounded_in_all_and_leaves_the_youngest(claim, monkeypatch):
     assert {pk for claimed in first.commands.values() for pk in ids(claimed)} == {made.pk for made in commands[:3]}
     assert {pk for claimed in second.commands.values() for pk in ids(claimed)} == {made.pk for made in commands[3:]}
     assert second.more == frozenset()
+
+
+@CLAIMS
+def test_a_claim_is_bounded_by_the_bytes_of_its_arguments(claim, monkeypatch):
+    monkeypatch.setattr("agents.services.delivery_rows.CLAIM_BYTES", 50_000)
+    sessions = SessionFactory.create_batch(2)
+    now = timezone.now()
+    # Two values that PostgreSQL cannot compress, and one that it keeps with its row.
+    values = [{"text": random.Random(seed).randbytes(15_000).hex()} for seed in (1, 2)] + [{}]
+    commands = [
+        CommandFactory(instance=sessions[number % 2].instance, created_at=now + timedelta(seconds=number), args=args)
+        for number, args in enumerate([*values, *values])
+    ]
+    asked = {session.pk for session in sessions}
+
+    claimed, more = [], asked
+    while more:
+        claims = claim(more)
+        assert claims.more in (asked, frozenset())
+        claimed.append(
+            sorted(
+                number
+                for number, made in enumerate(commands)
+                for given in claims.commands.values()
+                if made.pk in ids(given)
+            )
+        )
+        more = claims.more
+
+    assert claimed == [[0, 1], [2, 3, 4], [5]]
+
+
+@CLAIMS
+def test_what_the_database_compresses_counts_for_more_than_it_takes_there(claim, monkeypatch):
+    monkeypatch.setattr("agents.services.delivery_rows.CLAIM_BYTES", 20_000)
+    session = SessionFactory()
+    CommandFactory.create_batch(10, instance=session.instance, args={"text": "a" * 30_000})
+
+    claims = claim([session.pk])
+
+    assert 0 < len(claims.commands[session.pk]) < 10
+    assert claims.more == {session.pk}
+
+
+@CLAIMS
+def test_a_command_larger_than_a_whole_claim_is_claimed_alone(claim, monkeypatch):
+    monkeypatch.setattr("agents.services.delivery_rows.CLAIM_BYTES", 50)
+    session = SessionFactory()
+    now = timezone.now()
+    commands = [
+        CommandFactory(instance=session.instance, created_at=now + timedelta(seconds=number), args={"text": "a" * 99})
+        for number in range(2)
+    ]
+
+    claims = [claim([session.pk]) for _ in range(3)]
+
+    assert [ids(claim.commands.get(session.pk, [])) for claim in claims] == [[commands[0].pk], [commands[1].pk], []]
+    assert [claim.more for claim in claims] == [{session.pk}, {session.pk}, frozenset()]
 
 
 def waiting_sessions(count):

@@ -1,6 +1,7 @@
 """The hub of a process: bad peers hold up nobody, and a process that was declared dead comes back whole."""
 
 import asyncio
+import threading
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -9,7 +10,7 @@ from asgiref.sync import sync_to_async
 from django.db import connection, connections
 from django.utils import timezone
 
-from agents.gateways.hub import Hub
+from agents.gateways.hub import _CALL_THREADS, Hub
 from agents.models import Session
 from agents.services.actors import Actor
 from agents.services.orders import Order
@@ -165,6 +166,35 @@ async def test_of_two_sockets_of_one_instance_the_one_opened_earlier_is_cut():
         for index in order:
             hub.attach(held[index])
         assert [socket.cuts for socket in held] == [["superseded"], []]
+
+
+@pytest.mark.needs_postgres
+async def test_a_connection_that_the_server_ended_meanwhile_is_replaced(connect):
+    """All threads of the hub are asked at once, so that each has its connection ended and is asked again."""
+
+    def backend(barrier):
+        barrier.wait(30)
+        with connections["default"].cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            return cursor.fetchone()[0]
+
+    async def backends():
+        barrier = threading.Barrier(_CALL_THREADS)
+        return set(await asyncio.gather(*(connect.hub.call(backend, barrier) for _ in range(_CALL_THREADS))))
+
+    @sync_to_async
+    def end(pids):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(pid, 10000) FROM unnest(%s) AS pid", [list(pids)])
+            return cursor.fetchall()
+
+    before = await backends()
+    assert len(before) == _CALL_THREADS
+    assert await backends() == before
+
+    assert await end(before) == [(True,)] * _CALL_THREADS
+
+    assert not await backends() & before
 
 
 @pytest.mark.needs_postgres

@@ -1,5 +1,7 @@
 """The agent's socket, row by row of contract 1."""
 
+import asyncio
+
 import pytest
 from asgiref.sync import sync_to_async
 from django.utils import timezone
@@ -13,6 +15,8 @@ from tests.frames import Agent
 from tests.sockets import AgentSocket, stored
 
 ACTOR = Actor("tester")
+# What a busy machine may add to what is done at an interval.
+MACHINE_LAG_S = 10
 
 
 @sync_to_async
@@ -150,14 +154,15 @@ async def test_revoking_a_token_cuts_its_open_sessions(connect):
     ]
 
 
-async def test_an_expired_token_is_cut_by_the_pulse(connect):
+async def test_an_expired_token_is_cut_by_the_pulse(connect, settings):
     token, secret = await make_token()
     socket = await connect(Agent(), token=secret)
 
     await sync_to_async(type(token).objects.filter(pk=token.pk).update)(expires_at=timezone.now())
 
-    assert (await socket.frame())["payload"]["code"] == "unauthorized"
-    assert (await socket.closed())[0] == 4003
+    async with asyncio.timeout(settings.HINT_POLL_S + MACHINE_LAG_S):
+        assert (await socket.frame())["payload"]["code"] == "unauthorized"
+        assert (await socket.closed())[0] == 4003
 
 
 # --- hello: contract 1.3, 1.4, 1.5

@@ -14,8 +14,7 @@ from django.utils import timezone
 from agents.gateways.onestep import protocol
 from agents.gateways.onestep.protocol import SessionContext
 from agents.gateways.onestep.reading import parse_envelope
-from agents.models import Event, Instance, Service, Session
-from agents.services.reports import Touch
+from agents.models import Event, Instance, Service
 from controlplane.common.batching import MicroBatcher
 from tasks_app.models import AppSnapshot, CustomMetric, MetricWindow, Task, TaskControls
 from tasks_app.services.ingest import report_poison, store_reports
@@ -212,22 +211,12 @@ def test_many_heartbeats_cost_as_many_statements_as_few(db):
         for _ in range(count):
             agent = enrolled(service)
             batch += reports(agent, agent.heartbeat(controls=[frames.control()]))
-            batch.append(Touch(session_id=agent.session.pk, received_at=timezone.now()))
         with CaptureQueriesContext(connection) as queries:
             store_reports(batch)
         statements.append(len(queries))
 
     assert statements[0] == statements[1] <= 10
     assert set(Instance.objects.values_list("health", flat=True)) == {"ok"}
-
-
-def test_touches_move_the_session_forward_only(agent):
-    later, earlier = timezone.now() + timedelta(seconds=5), timezone.now() - timedelta(hours=1)
-
-    store_reports([Touch(session_id=agent.session.pk, received_at=later)])
-    store_reports([Touch(session_id=agent.session.pk, received_at=earlier)])
-
-    assert Session.objects.get().last_message_at == later
 
 
 # --- topologies

@@ -1,11 +1,14 @@
 """Weekly partitions on PostgreSQL: made ahead, dropped when past, converted without loss, and cheap however many."""
 
+import hashlib
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 from django.db.migrations.loader import MigrationLoader
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -15,8 +18,9 @@ from agents.gateways.onestep.protocol import SessionContext
 from agents.gateways.onestep.reading import parse_envelope
 from agents.models import ClockCorrection, Event
 from agents.selectors.events import notable_events, task_events
+from agents.services import clocks
 from controlplane.common import partitions
-from controlplane.common.partitions import WEEK, make_partition, weeks_made
+from controlplane.common.partitions import WEEK, PartitionBusy, make_partition, weeks_made
 from tasks_app.models import CustomMetric, MetricWindow
 from tasks_app.selectors.figures import events_by_task, metric_points, windows_by_task
 from tasks_app.selectors.lookback import Lookback
@@ -117,7 +121,18 @@ def test_a_new_partition_has_every_index_of_the_table():
             [EVENTS, f"{EVENTS}_w20310707"],
         )
         counts = dict(cursor.fetchall())
-    assert counts[EVENTS] == counts[f"{EVENTS}_w20310707"] == 8
+    assert counts[EVENTS] == counts[f"{EVENTS}_w20310707"] == 9
+
+
+def test_whether_anything_came_lately_for_a_past_week_is_read_off_an_index():
+    make_partition(EVENTS, "occurred_at", MONDAY)
+
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute(f"EXPLAIN SELECT 1 FROM {EVENTS}_w20310707 WHERE received_at >= %s", [NOW])
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+
+    assert "Bitmap Index Scan on agents_event_w20310707_received_at_idx" in plan
 
 
 def test_ids_go_on_in_new_partitions_and_a_row_is_found_by_its_id():
@@ -346,6 +361,100 @@ def test_a_busy_table_is_left_to_the_next_run(weeks_are_restored, monkeypatch):
     assert all(MONDAY in weeks_made(table) for table in TABLES)
 
 
+LATE = MONDAY + timedelta(days=40)
+
+
+def store_late_row():
+    """A row of a week that is past, which comes only now; committed where it is called outside a transaction."""
+    try:
+        EventFactory(occurred_at=MONDAY, received_at=LATE)
+    finally:
+        connections.close_all()
+
+
+def drop_past_week():
+    (week,) = [partition for partition in partitions.partitions(EVENTS) if partition.starts_at == MONDAY]
+    return partitions.drop_partition(EVENTS, week, unless=("received_at", LATE - timedelta(days=30)))
+
+
+def wait_for_a_waiter(partition):
+    """Until some session waits for a lock on it."""
+    until = time.monotonic() + 10
+    with another_session() as cursor:
+        while time.monotonic() < until:
+            cursor.execute("SELECT FROM pg_locks WHERE relation = %s::regclass AND NOT granted", [partition])
+            if cursor.fetchone() is not None:
+                return
+    raise AssertionError(f"Nobody waits for {partition}.")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_past_week_stays_for_a_row_that_is_being_stored(weeks_are_restored):
+    make_partition(EVENTS, "occurred_at", MONDAY)
+    is_stored = threading.Event()
+
+    def store_slowly():
+        with transaction.atomic():
+            EventFactory(occurred_at=MONDAY, received_at=LATE)
+            is_stored.set()
+            wait_for_a_waiter(partitions.partition_name(EVENTS, MONDAY))
+        connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        writer = pool.submit(store_slowly)
+        assert is_stored.wait(30)
+        assert not drop_past_week()
+        writer.result()
+
+    assert MONDAY in weeks_made(EVENTS)
+    assert Event.objects.get().received_at == LATE
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_past_week_stays_for_a_row_that_comes_after_the_first_look(weeks_are_restored, monkeypatch):
+    make_partition(EVENTS, "occurred_at", MONDAY)
+    look, looks = partitions._has_since, []
+
+    with ThreadPoolExecutor(1) as pool:
+
+        def look_and_let_write(*args):
+            looks.append(look(*args))
+            if len(looks) == 1:
+                pool.submit(store_late_row).result(30)
+            return looks[-1]
+
+        monkeypatch.setattr(partitions, "_has_since", look_and_let_write)
+        assert not drop_past_week()
+
+    assert looks == [False, True]
+    assert Event.objects.get().received_at == LATE
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_past_week_stays_for_a_row_that_waits_for_the_last_look(weeks_are_restored, monkeypatch):
+    monkeypatch.setattr(partitions, "LOCK_TIMEOUT_MS", 300)
+    make_partition(EVENTS, "occurred_at", MONDAY)
+    look, looks, writers = partitions._has_since, [], []
+
+    with ThreadPoolExecutor(1) as pool:
+
+        def look_while_somebody_waits(partition, *unless):
+            looks.append(look(partition, *unless))
+            if len(looks) == 2:
+                writers.append(pool.submit(store_late_row))
+                wait_for_a_waiter(partition.name)
+            return looks[-1]
+
+        monkeypatch.setattr(partitions, "_has_since", look_while_somebody_waits)
+        with pytest.raises(PartitionBusy):
+            drop_past_week()
+
+        writers[0].result(30)
+
+    assert looks == [False, False]
+    assert Event.objects.get().received_at == LATE
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_past_week_that_is_read_is_dropped_by_the_next_run(weeks_are_restored, monkeypatch):
     make_partition(EVENTS, "occurred_at", MONDAY)
@@ -419,14 +528,66 @@ def test_windows_and_samples_that_come_again_are_stored_once_whatever_the_clock(
     assert ends == [(NOW + min(ahead, timedelta(hours=1)),)] * 2
 
 
+def corrections_asked(captured):
+    """The statements that are about corrections of clocks."""
+    return [query["sql"] for query in captured if "clockcorrection" in query["sql"]]
+
+
 def test_clocks_that_are_right_cost_one_probe(agent):
     frame = agent.events(*(frames.event(event_id=f"e-{number}", occurred_at=NOW.isoformat()) for number in range(5)))
 
     with CaptureQueriesContext(connection) as captured:
         store(agent, frame, NOW)
 
-    assert len([query for query in captured if "clockcorrection" in query["sql"]]) == 1
+    assert len(corrections_asked(captured)) == 1
     assert not ClockCorrection.objects.exists()
+
+
+def test_clocks_that_are_right_cost_one_probe_also_where_others_run_ahead(agent):
+    fast = [NOW + timedelta(hours=2, seconds=number) for number in range(3)]
+    store(agent, agent.events(*(frames.event(event_id=f"f-{at}", occurred_at=at.isoformat()) for at in fast)), NOW)
+    later = NOW + timedelta(hours=2)
+    right = agent.events(frames.event(event_id="e-1", occurred_at=(later - timedelta(seconds=1)).isoformat()))
+
+    with CaptureQueriesContext(connection) as captured:
+        store(agent, right, later)
+
+    assert len(corrections_asked(captured)) == 1
+    assert ClockCorrection.objects.count() == 3
+
+
+@pytest.mark.parametrize("neighbours_max", [500, 1])
+def test_only_records_of_a_corrected_time_are_looked_up_by_name(agent, monkeypatch, neighbours_max):
+    monkeypatch.setattr(clocks, "_NEIGHBOURS_MAX", neighbours_max)
+    at = NOW + timedelta(hours=2)
+    fast = [("fast", at), ("fast, in between", at - timedelta(seconds=30))]
+    store(agent, agent.events(*(frames.event(event_id=name, occurred_at=then.isoformat()) for name, then in fast)), NOW)
+    mixed = [("fast", at), ("of the same moment", at), ("other", at - timedelta(minutes=1))]
+    frame = agent.events(*(frames.event(event_id=name, occurred_at=moment.isoformat()) for name, moment in mixed))
+
+    with CaptureQueriesContext(connection) as captured:
+        store(agent, frame, at)
+
+    looked_up = corrections_asked(captured)[-1]
+    keys = [hashlib.sha256(f"event:{name}".encode()).hexdigest() for name, _moment in mixed]
+    assert [key in looked_up for key in keys] == [True, True, False]
+    assert set(Event.objects.filter(kind__startswith="task.").values_list("event_id", "occurred_at")) == {
+        ("fast", NOW + timedelta(hours=1)),
+        ("fast, in between", NOW + timedelta(hours=1)),
+        ("of the same moment", at),
+        ("other", at - timedelta(minutes=1)),
+    }
+
+
+def test_a_correction_from_before_reported_times_were_kept_still_counts(agent):
+    at = NOW + timedelta(hours=2)
+    frame = agent.events(frames.event(event_id="e-1", occurred_at=at.isoformat()))
+    store(agent, frame, NOW)
+    ClockCorrection.objects.update(reported_at=None)
+
+    store(agent, frame, at)
+
+    assert Event.objects.get(kind__startswith="task.").occurred_at == NOW + timedelta(hours=1)
 
 
 # --- a year of empty partitions
