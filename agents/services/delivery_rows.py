@@ -17,7 +17,7 @@ from agents.models import Command, Instance, Session
 from agents.models.command import DESTRUCTIVE_KINDS, command_public_id
 from agents.models.session import session_public_id
 from agents.services.deadlines import TIMEOUT_CODE
-from controlplane.common.database import typed_rows
+from controlplane.common.database import any_of, typed_rows
 
 Field: TypeAlias = "models.Field[Any, Any]"
 
@@ -284,12 +284,10 @@ def _args_bytes(column: str) -> str:
     return _ARGS_BYTES[connection.vendor].format(column)
 
 
-def _among(column: str, ids: Iterable[UUID]) -> tuple[str, list[object]]:
+def _among(column: str, ids: Iterable[UUID]) -> tuple[str, list[Any]]:
     """A condition for any of these ids, with its parameters."""
-    if connection.vendor == "postgresql":
-        return f"{column} = ANY(%s)", [list(ids)]
-    stored = [found.hex for found in ids]
-    return f"{column} IN ({', '.join(['%s'] * len(stored))})", [*stored]
+    condition, parameters = any_of(list(ids))
+    return f"{column} {condition}", parameters
 
 
 def _locking(clause: str) -> str:
