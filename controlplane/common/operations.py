@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations.operations import AddIndex
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 from django.utils import timezone
@@ -107,6 +108,41 @@ class IndexArrival(_OnPostgres):
 
     def _name(self, model: type[models.Model]) -> str:
         return f"{model._meta.db_table}_{self.column}_brin"
+
+
+class AddIndexByPartition(AddIndex):
+    """AddIndex for a table that PartitionByWeek split: built beside readers and writers, one partition after the other.
+
+    PostgreSQL knows no CREATE INDEX CONCURRENTLY for a partitioned table. Here the index of the whole is made empty, and
+    each partition's own is built and attached; partitions that are made meanwhile bring theirs. It may be interrupted
+    and run again. The migration must say `atomic = False`. Tables that are not split are left to AddIndex.
+    """
+
+    reduces_to_sql = False
+
+    def database_forwards(
+        self, app_label: str, schema_editor: Any, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        model = to_state.apps.get_model(app_label, self.model_name)
+        if not self.allow_migrate_model(schema_editor.connection.alias, model):
+            return
+        table = model._meta.db_table
+        partitions = _Editor(schema_editor).partitions(table)
+        if not partitions:
+            super().database_forwards(app_label, schema_editor, from_state, to_state)
+            return
+        statements, name = _Editor(schema_editor), self.index.name
+        head, rest = f'CREATE INDEX "{name}" ON "{table}"', str(self.index.create_sql(model, schema_editor))
+        if not rest.startswith(head):
+            raise ValueError(f"{rest!r} does not begin with {head!r}.")
+        definition = rest.removeprefix(head)
+        statements.run(f'CREATE INDEX IF NOT EXISTS "{name}" ON ONLY "{table}"{definition}')
+        for partition in partitions:
+            part = f"{name}_{partition.removeprefix(f'{table}_')}"
+            if not statements.is_valid_index(part):
+                statements.run(f'DROP INDEX CONCURRENTLY IF EXISTS "{part}"')
+                statements.run(f'CREATE INDEX CONCURRENTLY "{part}" ON "{partition}"{definition}')
+            statements.run(f'ALTER INDEX "{name}" ATTACH PARTITION "{part}"')
 
 
 class PartitionByWeek(_OnPostgres):
@@ -224,6 +260,24 @@ class _Editor:
             )
             with_rows = {week_of(week) for (week,) in cursor.fetchall()}
         return sorted(with_rows | {week_of(now), week_of(now) + WEEK})
+
+    def partitions(self, table: str) -> list[str]:
+        """The names of the partitions, oldest first and the DEFAULT one among them; none where the table is whole."""
+        if self._connection.vendor != "postgresql":
+            return []
+        with self._connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT relname FROM pg_inherits JOIN pg_class ON oid = inhrelid "
+                "WHERE inhparent = to_regclass(%s) ORDER BY relname",
+                [f'"{table}"'],
+            )
+            return [name for (name,) in cursor.fetchall()]
+
+    def is_valid_index(self, name: str) -> bool:
+        with self._connection.cursor() as cursor:
+            cursor.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)", [f'"{name}"'])
+            found = cursor.fetchone()
+        return bool(found and found[0])
 
     def drop_indexes(self, table: str) -> None:
         with self._connection.cursor() as cursor:
