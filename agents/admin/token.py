@@ -8,7 +8,6 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.text import format_lazy
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
@@ -18,7 +17,7 @@ from agents.models import AgentToken, Session
 from agents.models.instance import Dialect
 from agents.models.service import Environment
 from agents.services.tokens import create_agent_token, revoke_agent_token
-from controlplane.console.tokens import TokenAdmin, TokenForm, words
+from controlplane.console.tokens import TokenAdmin, TokenForm, environments_field, words
 
 SESSIONS_SHOWN = 20
 # Dialects that a gateway speaks; tokens for others would open no door.
@@ -38,13 +37,7 @@ class AgentTokenForm(TokenForm):
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text=_("What it may speak; none chosen means every dialect."),
     )
-    environments = forms.MultipleChoiceField(
-        label=_("Environments"),
-        choices=[(name.value, format_lazy("{} ({})", name.label, name.value)) for name in Environment],
-        required=False,
-        widget=UnfoldAdminCheckboxSelectMultipleWidget,
-        help_text=_("What it may speak for; none chosen means all."),
-    )
+    environments = environments_field(_("What it may speak for; none chosen means all."))
 
     class Meta:
         model = AgentToken

@@ -4,7 +4,7 @@ from django.contrib.auth.models import User
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from agents.api.paths import PATH_FIELDS
+from agents.api.fleet import FleetView
 from agents.api.queries import CommandsQuery, InstancesQuery, SessionsQuery
 from agents.api.serializers import (
     CommandSerializer,
@@ -19,7 +19,7 @@ from agents.services.actors import Actor
 from agents.services.commands import cancel_command
 from controlplane.access.policy import COMMANDS_NEED_OPERATOR
 from controlplane.common.rest.paging import slice_of, slice_serializer
-from controlplane.common.rest.views import ApiView, endpoint
+from controlplane.common.rest.views import endpoint
 
 
 def actor_of(request: Request) -> Actor:
@@ -30,9 +30,7 @@ def actor_of(request: Request) -> Actor:
     return Actor(user.get_username(), user.pk)
 
 
-class InstancesView(ApiView):
-    path_fields = PATH_FIELDS
-
+class InstancesView(FleetView):
     @endpoint("Instances of every dialect", query=InstancesQuery, responds=slice_serializer(InstanceSerializer))
     def get(self) -> Response:
         query = self.query
@@ -43,33 +41,32 @@ class InstancesView(ApiView):
             connectivity=query.get("connectivity"),
             health=query.get("health"),
             text=query.get("q", ""),
+            environments=self.environments,
         )
         page = slice_of(rows, moment_field="created_at", cursor=query.get("cursor"), limit=query["limit"])
         return Response(slice_serializer(InstanceSerializer)(page).data)
 
 
-class InstanceView(ApiView):
-    path_fields = PATH_FIELDS
-
+class InstanceView(FleetView):
     @endpoint("One instance of any dialect", responds=InstanceDetailSerializer, refusals=(404,))
     def get(self) -> Response:
-        return Response(InstanceDetailSerializer(get_instance(self.params["instance_id"])).data)
+        return Response(
+            InstanceDetailSerializer(get_instance(self.params["instance_id"], environments=self.environments)).data
+        )
 
 
-class SessionsView(ApiView):
-    path_fields = PATH_FIELDS
-
+class SessionsView(FleetView):
     @endpoint("Sessions of all instances", query=SessionsQuery, responds=slice_serializer(SessionSerializer))
     def get(self) -> Response:
         query = self.query
-        rows = sessions(instance_id=query.get("instance_id"), status=query.get("status"))
+        rows = sessions(
+            instance_id=query.get("instance_id"), status=query.get("status"), environments=self.environments
+        )
         page = slice_of(rows, moment_field="connected_at", cursor=query.get("cursor"), limit=query["limit"])
         return Response(slice_serializer(SessionSerializer)(page).data)
 
 
-class CommandsView(ApiView):
-    path_fields = PATH_FIELDS
-
+class CommandsView(FleetView):
     @endpoint("Commands to all instances", query=CommandsQuery, responds=slice_serializer(CommandSerializer))
     def get(self) -> Response:
         query = self.query
@@ -80,27 +77,25 @@ class CommandsView(ApiView):
             task_name=query.get("task_name"),
             kind=query.get("kind"),
             status=query.get("status"),
+            environments=self.environments,
         )
         page = slice_of(rows, moment_field="created_at", cursor=query.get("cursor"), limit=query["limit"])
         return Response(slice_serializer(CommandSerializer)(page).data)
 
 
-class CommandView(ApiView):
-    path_fields = PATH_FIELDS
-
+class CommandView(FleetView):
     @endpoint("One command", responds=CommandSerializer, refusals=(404,))
     def get(self) -> Response:
-        return Response(CommandSerializer(get_command(self.params["command_id"])).data)
+        return Response(CommandSerializer(get_command(self.params["command_id"], environments=self.environments)).data)
 
 
-class CommandCancelView(ApiView):
+class CommandCancelView(FleetView):
     """Takes back a command that was not sent yet. What an agent has received it will carry out."""
 
-    path_fields = PATH_FIELDS
     refusal = COMMANDS_NEED_OPERATOR
 
     @endpoint("Cancel a pending command", responds=CommandSerializer, refusals=(404, 409))
     def post(self) -> Response:
-        command = get_command(self.params["command_id"])
+        command = get_command(self.params["command_id"], environments=self.environments)
         cancel_command(command.pk, actor=actor_of(self.request))
         return Response(CommandSerializer(get_command(command.pk)).data)

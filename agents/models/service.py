@@ -3,13 +3,9 @@
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from controlplane.common.environments import Environment
 
-class Environment(models.TextChoices):
-    """The environments that the onestep dialect knows; other dialects may bring names of their own."""
-
-    DEV = "dev", _("Development")
-    STAGING = "staging", _("Staging")
-    PROD = "prod", _("Production")
+__all__ = ["Environment", "Service"]
 
 
 class Service(models.Model):

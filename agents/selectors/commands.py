@@ -5,6 +5,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from agents.models import Command, Service
+from agents.selectors.visibility import Environments, within
 from controlplane.common.errors import NotFound
 
 
@@ -17,6 +18,7 @@ def commands(
     kind: str | None = None,
     status: str | None = None,
     task_name: str | None = None,
+    environments: Environments = None,
 ) -> QuerySet[Command]:
     """Commands with their instance and its service; whatever is None does not narrow."""
     wanted = {
@@ -29,12 +31,15 @@ def commands(
         "task_name": task_name,
     }
     rows = Command.objects.select_related("instance__service").order_by("-created_at", "-id")
-    return rows.filter(**{name: value for name, value in wanted.items() if value is not None})
+    return rows.filter(
+        within(environments, "instance__service__environment"),
+        **{name: value for name, value in wanted.items() if value is not None},
+    )
 
 
-def get_command(command_id: UUID) -> Command:
+def get_command(command_id: UUID, *, environments: Environments = None) -> Command:
     """The command with its instance and service, or NotFound."""
-    command = commands().filter(pk=command_id).first()
+    command = commands(environments=environments).filter(pk=command_id).first()
     if command is None:
         raise NotFound(f"command cmd_{command_id.hex} was not found", code="command_not_found")
     return command

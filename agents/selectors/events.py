@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from agents.models import Event, Service
 from agents.models.event import NOTABLE, TASK_EVENT_PREFIX, EventKind
+from agents.selectors.visibility import Environments, within
 
 TASK_EVENT_KINDS: Final[tuple[str, ...]] = tuple(
     kind for kind in EventKind.values if kind.startswith(TASK_EVENT_PREFIX)
@@ -44,6 +45,7 @@ def task_events(
     wire_kind: str | None = None,
     occurred_after: datetime | None = None,
     occurred_before: datetime | None = None,
+    environments: Environments = None,
 ) -> QuerySet[Event]:
     """Task events with their service; whatever is None does not narrow, and both times are inclusive."""
     wanted = {
@@ -58,5 +60,7 @@ def task_events(
     }
     rows = events_so_far().select_related("service").order_by("-occurred_at", "event_id")
     return rows.filter(
-        kind__in=TASK_EVENT_KINDS, **{name: value for name, value in wanted.items() if value is not None}
+        within(environments, "service__environment"),
+        kind__in=TASK_EVENT_KINDS,
+        **{name: value for name, value in wanted.items() if value is not None},
     )

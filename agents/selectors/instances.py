@@ -8,6 +8,7 @@ from django.db.models import F, Prefetch, Q, QuerySet
 
 from agents.models import Instance, Service, Session
 from agents.models.instance import Connectivity
+from agents.selectors.visibility import Environments, within
 from controlplane.common.errors import NotFound
 
 
@@ -44,9 +45,11 @@ def service_instances(
     return with_active_session(rows.order_by(F("last_seen_at").desc(nulls_last=True), "id"))
 
 
-def get_instance(instance_id: UUID, *, service: Service | None = None) -> Instance:
+def get_instance(instance_id: UUID, *, service: Service | None = None, environments: Environments = None) -> Instance:
     """The instance with its service and active session, or NotFound with the text that clients know."""
-    rows = Instance.objects.select_related("service").filter(pk=instance_id)
+    rows = Instance.objects.select_related("service").filter(
+        within(environments, "service__environment"), pk=instance_id
+    )
     if service is not None:
         rows = rows.filter(service=service)
     instance = with_active_session(rows).first()
@@ -55,8 +58,8 @@ def get_instance(instance_id: UUID, *, service: Service | None = None) -> Instan
     return instance
 
 
-def ensure_instance_exists(instance_id: UUID) -> None:
-    if not Instance.objects.filter(pk=instance_id).exists():
+def ensure_instance_exists(instance_id: UUID, *, environments: Environments = None) -> None:
+    if not Instance.objects.filter(within(environments, "service__environment"), pk=instance_id).exists():
         raise _unknown(instance_id)
 
 
@@ -73,6 +76,7 @@ def instances(
     connectivity: str | None = None,
     health: str | None = None,
     text: str = "",
+    environments: Environments = None,
 ) -> QuerySet[Instance]:
     """Instances of every dialect with their service; `text` is sought in names, host names and ids."""
     wanted = {
@@ -82,7 +86,9 @@ def instances(
         "connectivity": connectivity,
         "health": health,
     }
-    rows = Instance.objects.select_related("service").filter(**{name: value for name, value in wanted.items() if value})
+    rows = Instance.objects.select_related("service").filter(
+        within(environments, "service__environment"), **{name: value for name, value in wanted.items() if value}
+    )
     if not text:
         return rows
     return rows.filter(

@@ -8,23 +8,25 @@ from django.db.models import Case, Count, F, IntegerField, Max, Q, QuerySet, Val
 from agents.models import Service
 from agents.models.instance import Connectivity
 from agents.selectors.instances import participating
+from agents.selectors.visibility import Environments, within
 from controlplane.common.errors import NotFound
 
 ServiceStatus = Literal["online", "attention", "offline"]
 SERVICE_STATUSES: tuple[ServiceStatus, ...] = ("online", "attention", "offline")
 
 
-def get_service(name: str, environment: str) -> Service:
+def get_service(name: str, environment: str, *, environments: Environments = None) -> Service:
     """The service, or NotFound with the text that clients know. Source: contract, Annex A."""
-    service = Service.objects.filter(name=name, environment=environment).first()
+    rows = Service.objects.filter(within(environments, "environment"), name=name, environment=environment)
+    service = rows.first()
     if service is None:
         raise NotFound(f"service {name}/{environment} was not found", code="service_not_found")
     return service
 
 
-def services(*, environment: str | None = None, text: str = "") -> QuerySet[Service]:
+def services(*, environment: str | None = None, text: str = "", environments: Environments = None) -> QuerySet[Service]:
     """Services of an environment whose name holds the text in any case; in no particular order."""
-    rows = Service.objects.order_by()
+    rows = Service.objects.filter(within(environments, "environment")).order_by()
     if environment:
         rows = rows.filter(environment=environment)
     return rows.filter(name__icontains=text) if text else rows

@@ -21,7 +21,7 @@ from controlplane.access.roles import Role
 from controlplane.access.services import create_api_token, revoke_api_token
 from controlplane.console.admin import ModelAdmin
 from controlplane.console.formatting import NOTHING, admin_url, age, badge, link
-from controlplane.console.tokens import TokenAdmin
+from controlplane.console.tokens import TokenAdmin, TokenForm, environments_field, words
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
@@ -216,11 +216,29 @@ class GroupAdmin(DjangoGroupAdmin, ModelAdmin):  # type: ignore[type-arg]
         return actions
 
 
+class ApiTokenForm(TokenForm):
+    environments = environments_field(_("What it sees and commands; none chosen means all."))
+
+    class Meta:
+        model = ApiToken
+        fields = ("name", "user", "scope", "environments", "expires_at")
+
+
 @admin.register(ApiToken)
 class ApiTokenAdmin(TokenAdmin):
-    fields = ("name", "user", "scope", "expires_at")
+    form = ApiTokenForm
     autocomplete_fields = ("user",)
-    list_display = ("name", "state", "shown_prefix", "user_column", "scope_column", "last_used", "expires", "created")
+    list_display = (
+        "name",
+        "state",
+        "shown_prefix",
+        "user_column",
+        "scope_column",
+        "environments_column",
+        "last_used",
+        "expires",
+        "created",
+    )
     list_filter = (*TokenAdmin.list_filter, "scope")
     list_select_related = ("user",)
     search_fields = ("name", "prefix", "user__username")
@@ -239,6 +257,13 @@ class ApiTokenAdmin(TokenAdmin):
     def scope_column(self, row: ApiToken) -> str:
         return row.get_scope_display()
 
+    @admin.display(description=_("Environments"))
+    def environments_column(self, row: ApiToken) -> str:
+        return words(row.environments, gettext("All"))
+
+    def page_context(self, request: HttpRequest, obj: ApiToken) -> dict[str, object]:
+        return {**super().page_context(request, obj), "environments": self.environments_column(obj)}
+
     def get_page_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
         return ApiToken.objects.select_related("user")
 
@@ -253,7 +278,11 @@ class ApiTokenAdmin(TokenAdmin):
 
     def make(self, request: HttpRequest, data: dict[str, Any]) -> tuple[ApiToken, str]:
         return create_api_token(
-            name=data["name"], user=data["user"], scope=data["scope"], expires_at=data["expires_at"]
+            name=data["name"],
+            user=data["user"],
+            scope=data["scope"],
+            environments=data["environments"],
+            expires_at=data["expires_at"],
         )
 
     def revoke(self, request: HttpRequest, token: Any) -> bool:

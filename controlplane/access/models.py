@@ -9,6 +9,8 @@ from django.utils.translation import gettext_lazy as _
 class ApiToken(models.Model):
     """A secret with which a program acts as a user, never with more rights than `scope` and the user's roles allow.
 
+    `environments` narrows it further: what is of any other environment does not exist for it.
+
     Only its SHA-256 is stored; the secret is shown once, when it is made.
     """
 
@@ -26,6 +28,9 @@ class ApiToken(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens", verbose_name=_("acts as")
     )
     scope = models.CharField(_("scope"), max_length=16, choices=Scope.choices, default=Scope.READ)
+    environments = models.JSONField(
+        _("environments"), default=list, blank=True, help_text=_("What it sees and commands; empty means all.")
+    )
     expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
     revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True, editable=False)
     last_used_at = models.DateTimeField(_("last used"), null=True, blank=True, editable=False)

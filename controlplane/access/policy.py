@@ -62,6 +62,12 @@ def token_of(request: HttpRequest | Request) -> ApiToken | None:
     return auth if isinstance(auth, ApiToken) else None
 
 
+def environments_of(request: HttpRequest | Request) -> frozenset[str] | None:
+    """The environments that exist for this requester; None where all do. Only tokens are narrowed."""
+    token = token_of(request)
+    return frozenset(token.environments) if token is not None and token.environments else None
+
+
 def may_command(request: HttpRequest | Request, *, destructive: bool) -> bool:
     """Whether the role allows it, for what a page shows; the age of the login is asked when the command is sent."""
     role = role_of_request(request)

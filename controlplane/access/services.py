@@ -1,6 +1,7 @@
 """API tokens: made, revoked, found by their secret."""
 
 import hashlib
+import json
 import logging
 import secrets
 from collections.abc import Sequence
@@ -32,7 +33,12 @@ def hash_secret(secret: str) -> str:
 
 
 def create_api_token(
-    *, name: str, user: User, scope: str = ApiToken.Scope.READ, expires_at: datetime | None = None
+    *,
+    name: str,
+    user: User,
+    scope: str = ApiToken.Scope.READ,
+    environments: Sequence[str] = (),
+    expires_at: datetime | None = None,
 ) -> tuple[ApiToken, str]:
     """The stored token and its secret, which cannot be had again. The name must be free (IntegrityError)."""
     secret = SECRET_PREFIX + secrets.token_urlsafe(SECRET_BYTES)
@@ -42,6 +48,7 @@ def create_api_token(
         secret_hash=hash_secret(secret),
         user=user,
         scope=ApiToken.Scope(scope),
+        environments=list(environments),
         expires_at=expires_at,
     )
     logger.info("api_token.created id=%s name=%s user=%s scope=%s", token.pk, name, user.pk, scope)
@@ -58,7 +65,7 @@ def revoke_api_token(token: ApiToken, *, actor: str) -> bool:
 
 
 _FIND = """
-    SELECT t.secret_hash, t.id, t.name, t.scope, t.last_used_at IS NULL OR t.last_used_at <= %s,
+    SELECT t.secret_hash, t.id, t.name, t.scope, t.environments, t.last_used_at IS NULL OR t.last_used_at <= %s,
         u.id, u.username, u.is_superuser, g.name
     FROM access_apitoken t
     JOIN auth_user u ON u.id = t.user_id
@@ -80,10 +87,12 @@ def use_api_token(secret: str) -> ApiToken | None:
     rows = _find_joined(hash_secret(secret))
     if not rows:
         return None
-    _hash, token_id, name, scope, is_stale, user_id, username, is_superuser, _group = rows[0]
+    _hash, token_id, name, scope, environments, is_stale, user_id, username, is_superuser, _group = rows[0]
     user = User.from_db(connection.alias, _USER_COLUMNS, (user_id, bool(is_superuser), username, True))
     remember_role(user, (row[-1] for row in rows))
-    token = ApiToken.from_db(connection.alias, _TOKEN_COLUMNS, (token_id, name, user_id, scope))
+    token = ApiToken.from_db(
+        connection.alias, _TOKEN_COLUMNS, (token_id, name, user_id, scope, json.loads(environments))
+    )
     token.user = user
     if is_stale:
         _note_use(token_id, timezone.now())
@@ -107,7 +116,7 @@ _find_joined = Joiner(_find, batch_size=_FIND_BATCH)
 
 # In the order of the models, as `from_db` takes them.
 _USER_COLUMNS = ("id", "is_superuser", "username", "is_active")
-_TOKEN_COLUMNS = ("id", "name", "user_id", "scope")
+_TOKEN_COLUMNS = ("id", "name", "user_id", "scope", "environments")
 
 
 def _note_use(token_id: int, now: datetime) -> None:

@@ -113,9 +113,9 @@ class IndexArrival(_OnPostgres):
 class AddIndexByPartition(AddIndex):
     """AddIndex for a table that PartitionByWeek split: built beside readers and writers, partition by partition.
 
-    PostgreSQL knows no CREATE INDEX CONCURRENTLY for a partitioned table. Here the index of the whole is made empty, and
-    each partition's own is built and attached; partitions that are made meanwhile bring theirs. It may be interrupted
-    and run again. The migration must say `atomic = False`. Tables that are not split are left to AddIndex.
+    PostgreSQL knows no CREATE INDEX CONCURRENTLY for a partitioned table. Here the index of the whole is made empty,
+    and each partition's own is built and attached; partitions that are made meanwhile bring theirs. It may be
+    interrupted and run again. The migration must say `atomic = False`. Tables that are not split are left to AddIndex.
     """
 
     reduces_to_sql = False

@@ -12,9 +12,12 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpR
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from django.utils.text import format_lazy
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
+from controlplane.common.environments import Environment
 from controlplane.console.admin import ModelAdmin, PageAdmin
 from controlplane.console.formatting import NOTHING, admin_url, age, badge
 
@@ -53,6 +56,17 @@ class TokenForm(forms.ModelForm):  # type: ignore[type-arg]
         if expires_at is not None and expires_at <= timezone.now():
             raise forms.ValidationError(_("This time has passed already; the token would never be usable."))
         return expires_at
+
+
+def environments_field(help_text: Any) -> forms.MultipleChoiceField:
+    """The environments as boxes to tick; none ticked means all."""
+    return forms.MultipleChoiceField(
+        label=_("Environments"),
+        choices=[(name.value, format_lazy("{} ({})", name.label, name.value)) for name in Environment],
+        required=False,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text=help_text,
+    )
 
 
 class TokenAdmin(PageAdmin):

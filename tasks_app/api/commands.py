@@ -3,7 +3,7 @@
 from rest_framework.response import Response
 
 from agents.access import ensure_may_command
-from agents.api.paths import PATH_FIELDS
+from agents.api.fleet import FleetView
 from agents.api.queries import InstanceCommandsQuery, ServiceCommandsQuery, ServiceQuery
 from agents.api.serializers import CommandSummarySerializer
 from agents.api.views import actor_of
@@ -11,7 +11,7 @@ from agents.selectors.commands import commands
 from agents.selectors.instances import ensure_instance_exists
 from controlplane.access.policy import COMMANDS_NEED_OPERATOR
 from controlplane.common.rest.paging import page_of, page_serializer
-from controlplane.common.rest.views import ApiView, endpoint
+from controlplane.common.rest.views import endpoint
 from tasks_app.api.orders import (
     SELECTED,
     FanOutSerializer,
@@ -28,8 +28,7 @@ from tasks_app.services.commands import fan_out, order_command
 _made = CommandSummarySerializer()
 
 
-class InstanceCommandsView(ApiView):
-    path_fields = PATH_FIELDS
+class InstanceCommandsView(FleetView):
     refusal = COMMANDS_NEED_OPERATOR
 
     @endpoint(
@@ -40,7 +39,7 @@ class InstanceCommandsView(ApiView):
     )
     def get(self) -> Response:
         instance_id = self.params["instance_id"]
-        ensure_instance_exists(instance_id)
+        ensure_instance_exists(instance_id, environments=self.environments)
         rows = commands(instance_id=instance_id)
         return Response(page_serializer(CommandSummarySerializer)(page_of(rows, self.query, is_history=True)).data)
 
@@ -53,6 +52,8 @@ class InstanceCommandsView(ApiView):
     def post(self) -> Response:
         order = self.body["order"]
         ensure_may_command(self.request, order.kind)
+        if self.environments is not None:
+            ensure_instance_exists(self.params["instance_id"], environments=self.environments)
         command = order_command(self.params["instance_id"], order, actor=actor_of(self.request))
         return Response(_made.to_representation(command))
 

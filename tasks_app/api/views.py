@@ -1,11 +1,11 @@
 """Services, and what is below one service: tasks, instances, metric windows, events, sessions. Source: contract 4."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django.utils import timezone
 from rest_framework.response import Response
 
-from agents.api.paths import PATH_FIELDS
+from agents.api.fleet import FleetView
 from agents.api.queries import (
     EventsQuery,
     ServiceEventsQuery,
@@ -25,7 +25,7 @@ from agents.selectors.instances import get_instance, service_instances
 from agents.selectors.services import get_service
 from agents.selectors.sessions import latest_session, sessions
 from controlplane.common.rest.paging import page_of, page_serializer
-from controlplane.common.rest.views import ApiView, endpoint
+from controlplane.common.rest.views import endpoint
 from tasks_app.api.queries import MetricWindowsQuery, RecentQuery, ServicesQuery, TasksQuery
 from tasks_app.api.serializers import (
     MetricWindowSerializer,
@@ -45,7 +45,7 @@ from tasks_app.selectors.tasks import definitions, get_task_summary, task_summar
 from tasks_app.selectors.windows import metric_windows
 
 
-class ServicesView(ApiView):
+class ServicesView(FleetView):
     @endpoint("Services", query=ServicesQuery, responds=ServicePageSerializer)
     def get(self) -> Response:
         page = service_page(
@@ -55,18 +55,17 @@ class ServicesView(ApiView):
             limit=self.query["limit"],
             offset=self.query["offset"],
             now=timezone.now(),
+            environments=self.environments,
         )
         return Response(ServicePageSerializer(page).data)
 
 
-class OfServiceView(ApiView):
+class OfServiceView(FleetView):
     """A path below one service."""
-
-    path_fields: ClassVar = PATH_FIELDS
 
     def service(self) -> Service:
         """The service of the path and the query's environment, or NotFound."""
-        return get_service(self.params["service_name"], self.query["environment"])
+        return get_service(self.params["service_name"], self.query["environment"], environments=self.environments)
 
     def lookback(self) -> Lookback:
         return Lookback(self.query.get("lookback_minutes", LOOKBACK_DEFAULT_MINUTES), timezone.now())
@@ -197,7 +196,7 @@ class ServiceEventsView(OfServiceView):
         return Response(page_serializer(EventSummarySerializer)(page, context=context).data)
 
 
-class EventsView(ApiView):
+class EventsView(FleetView):
     @endpoint("Task events of all services", query=EventsQuery, responds=page_serializer(FleetEventSerializer))
     def get(self) -> Response:
         rows = task_events(
@@ -206,6 +205,7 @@ class EventsView(ApiView):
             wire_kind=self.query.get("kind"),
             occurred_after=self.query.get("occurred_after"),
             occurred_before=self.query.get("occurred_before"),
+            environments=self.environments,
         )
         page = page_of(rows, self.query, is_history=True)
         context = {"source_labels": source_labels(page.items)}

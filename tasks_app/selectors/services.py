@@ -10,6 +10,7 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum
 from agents.models import Event, Service
 from agents.selectors.events import TASK_EVENT_KINDS, latest_possible
 from agents.selectors.services import SERVICE_STATUSES, ServiceStatus, services, with_presence
+from agents.selectors.visibility import Environments
 from tasks_app.models import MetricWindow, Task
 from tasks_app.selectors.figures import (
     ERROR_KINDS,
@@ -98,14 +99,21 @@ class ServicePage:
 
 
 def service_page(
-    *, environment: str | None, source_kind: str | None, text: str, limit: int, offset: int, now: datetime
+    *,
+    environment: str | None,
+    source_kind: str | None,
+    text: str,
+    limit: int,
+    offset: int,
+    now: datetime,
+    environments: Environments = None,
 ) -> ServicePage:
     """Services by (online, attention, offline), environment and name. Eight queries, whatever the number of services.
 
     `source_kind_counts` counts the services per kind of source before `source_kind` narrows them.
     """
     lookback = Lookback(LOOKBACK_DEFAULT_MINUTES, now)
-    named = services(environment=environment, text=text)
+    named = services(environment=environment, text=text, environments=environments)
     wanted = named
     if source_kind:
         wanted = named.filter(Exists(Task.objects.filter(service=OuterRef("pk"), source_kind=source_kind)))

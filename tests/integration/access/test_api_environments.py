@@ -1,0 +1,95 @@
+"""A token narrowed to environments: what is of any other one does not exist for it."""
+
+import pytest
+
+from controlplane.access.models import ApiToken
+from controlplane.access.services import create_api_token
+from tests.factories import CommandFactory, EventFactory, SessionFactory
+from tests.integration.api_client import Api, service_path, user_in
+
+LISTS = ["services", "instances", "sessions", "commands", "events"]
+
+
+@pytest.fixture
+def api():
+    _, secret = create_api_token(
+        name="narrow", user=user_in("admin"), scope=ApiToken.Scope.ADMIN, environments=["staging", "dev"]
+    )
+    return Api(headers={"Authorization": f"Bearer {secret}"})
+
+
+def stock(environment):
+    """A service of that environment with one of everything."""
+    session = SessionFactory(instance__service__environment=environment)
+    EventFactory(instance=session.instance, service=session.instance.service, kind="task.failed", task_name="t")
+    command = CommandFactory(instance=session.instance)
+    return session.instance, command
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", LISTS)
+def test_lists_hold_what_is_of_its_environments_alone(api, path):
+    stock("dev"), stock("prod")
+
+    items = api.get(path).json()["items"]
+
+    assert [item["environment"] for item in items] == ["dev"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("environment", ["dev", "prod"])
+def test_details_of_other_environments_do_not_exist(api, environment):
+    instance, command = stock(environment)
+    found = 200 if environment == "dev" else 404
+    paths = [
+        f"instances/{instance.pk}",
+        f"instances/{instance.pk}/commands",
+        f"commands/{command.public_id}",
+        service_path(instance.service),
+        service_path(instance.service, "/tasks"),
+        service_path(instance.service, "/events"),
+        service_path(instance.service, "/commands"),
+        service_path(instance.service, "/sessions"),
+        service_path(instance.service, "/metric-windows"),
+        service_path(instance.service, "/instances"),
+        service_path(instance.service, f"/instances/{instance.pk}"),
+    ]
+
+    answers = {path: api.get(path, {"environment": environment}).status_code for path in paths}
+
+    assert answers == dict.fromkeys(paths, found)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("environment", ["dev", "prod"])
+def test_commands_reach_its_environments_alone(api, environment):
+    instance, command = stock(environment)
+    query = {"environment": environment}
+    order = {"kind": "ping", "reason": "why", "target_mode": "all_online"}
+    found = 200 if environment == "dev" else 404
+
+    answers = [
+        api.post(f"instances/{instance.pk}/commands", {"kind": "ping"}).status_code,
+        api.post(service_path(instance.service, "/commands"), order, query).status_code,
+        api.post(f"commands/{command.public_id}/cancel").status_code,
+    ]
+
+    assert answers == [found, found, found]
+
+
+@pytest.mark.django_db
+def test_a_filter_for_another_environment_finds_nothing(api):
+    stock("prod")
+
+    answers = [api.get(path, {"environment": "prod"}).json()["items"] for path in ("instances", "commands", "events")]
+
+    assert answers == [[], [], []]
+
+
+@pytest.mark.django_db
+def test_totals_of_services_count_its_environments_alone(api):
+    stock("dev"), stock("prod")
+
+    page = api.get("services").json()
+
+    assert (page["total"], page["summary"]["total_instances"]) == (1, 1)
