@@ -107,6 +107,15 @@ class Event(models.Model):
             models.Index(fields=("-occurred_at", "-id"), name="event_notable", condition=NOTABLE),
             models.Index(fields=("service", "-occurred_at", "-id"), name="event_service_notable", condition=NOTABLE),
             models.Index(fields=("instance", "-occurred_at", "-id"), name="event_instance_notable", condition=NOTABLE),
+            # Read by the pages and percentiles of one task, often without a look at the rows.
+            models.Index(
+                fields=("service", "task_name", "-occurred_at", "-id"),
+                name="event_task_newest",
+                condition=~models.Q(task_name=""),
+                include=("kind", "duration_ms"),
+            ),
+            # Read by lists of one kind; of those that healthy work writes all the time, the newest are near anyway.
+            models.Index(fields=("kind", "-occurred_at", "-id"), name="event_kind_newest", condition=NOTABLE),
             models.Index(fields=("command_id",), name="event_command", condition=models.Q(command_id__isnull=False)),
         ]
 

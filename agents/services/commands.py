@@ -189,6 +189,7 @@ def accepts(capabilities: Container[str], kind: str) -> bool:
 def _new_command(instance: Instance, order: Order, actor: Actor, now: datetime) -> Command:
     return Command(
         instance=instance,
+        service_id=instance.service_id,
         kind=order.kind,
         args=order.args,
         task_name=order.task_name,

@@ -14,6 +14,7 @@ from tasks_app.models import CustomMetric, MetricWindow
 # Names that a Window and a MetricWindow share.
 _SHARED = (
     "instance_id",
+    "service_id",
     "task_name",
     "window_id",
     "received_at",

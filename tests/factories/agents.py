@@ -114,6 +114,7 @@ class CommandFactory(factory.django.DjangoModelFactory):
         model = Command
 
     instance = factory.SubFactory(InstanceFactory)
+    service = factory.SelfAttribute("instance.service")
     kind = "ping"
     timeout_s = 10
     created_at = factory.LazyFunction(timezone.now)

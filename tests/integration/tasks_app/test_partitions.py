@@ -121,7 +121,7 @@ def test_a_new_partition_has_every_index_of_the_table():
             [EVENTS, f"{EVENTS}_w20310707"],
         )
         counts = dict(cursor.fetchall())
-    assert counts[EVENTS] == counts[f"{EVENTS}_w20310707"] == 9
+    assert counts[EVENTS] == counts[f"{EVENTS}_w20310707"] == 11
 
 
 def test_whether_anything_came_lately_for_a_past_week_is_read_off_an_index():
@@ -152,7 +152,8 @@ def migration_states():
     loader = MigrationLoader(connection)
     names = {"agents": "0008_partition_events", "tasks_app": "0002_partition_metrics"}
     return [
-        (app, operation, loader.project_state((app, name)))
+        # With the columns of today: those that came later are there already.
+        (app, operation, loader.project_state())
         for app, name in names.items()
         for operation in loader.get_migration(app, name).operations
     ]
