@@ -9,16 +9,20 @@ from agents.api.serializers import (
     EventSummarySerializer,
     InstanceSummarySerializer,
     SessionSummarySerializer,
+    event_source_label,
     optional_text,
     optional_time,
 )
+from agents.models import Command, Event
 from agents.models.instance import Connectivity, Health
 from agents.selectors.events import WIRE_EVENT_KINDS
 from agents.selectors.services import SERVICE_STATUSES
 from controlplane.common.rest.fields import ObjectField, TimestampField
 from tasks_app.models import MetricWindow
 from tasks_app.selectors.controls import TASK_KINDS_IN_ORDER, TaskControl
+from tasks_app.selectors.dashboard import CommandOverview, Dashboard
 from tasks_app.selectors.figures import COUNTERS, MetricPoint
+from tasks_app.selectors.history import HISTORY_KINDS, HistoryItem
 from tasks_app.selectors.services import VIEW_STATUSES, FleetSummary, ServicePage, ServiceSummary
 from tasks_app.selectors.tasks import TaskSummary
 
@@ -49,7 +53,7 @@ class ServiceSummarySerializer(serializers.Serializer[ServiceSummary]):
     failing_task_count = serializers.IntegerField()
     view_status = serializers.ChoiceField(choices=SERVICE_VIEW_STATUSES)
     success_rate = serializers.FloatField()
-    throughput_per_min = serializers.IntegerField()
+    throughput_per_min = serializers.FloatField()
     error_count = serializers.IntegerField()
     uptime_reference_at = optional_time(source="last_seen_at")
     online_task_count = serializers.IntegerField()
@@ -101,6 +105,87 @@ class EventCountsSerializer(serializers.Serializer[Any]):
         return {kind: serializers.IntegerField() for kind in WIRE_EVENT_KINDS}
 
 
+class ConnectivityCountsSerializer(serializers.Serializer[Dashboard]):
+    total = serializers.IntegerField(source="instance_count")
+    online = serializers.IntegerField(source="connectivity.online")
+    offline = serializers.IntegerField(source="connectivity.offline")
+    never_reported = serializers.IntegerField(source="connectivity.never_reported")
+
+
+class HealthCountsSerializer(serializers.Serializer[Any]):
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        return {health: serializers.IntegerField() for health in Health.values}
+
+
+class CommandStatusCountsSerializer(serializers.Serializer[CommandOverview]):
+    in_flight = serializers.IntegerField()
+    total = serializers.IntegerField()
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        return {**counts(tuple(Command.Status.values), "statuses"), **super().get_fields()}
+
+
+class CommandOverviewSerializer(serializers.Serializer[CommandOverview]):
+    statuses = CommandStatusCountsSerializer(source="*")
+    active_session_count = serializers.IntegerField()
+    last_command_at = optional_time()
+    last_completed_at = optional_time()
+
+
+class DashboardSerializer(LookbackSerializer):
+    service = ServiceSummarySerializer(source="summary")
+    instance_connectivity = ConnectivityCountsSerializer(source="*")
+    instance_statuses = HealthCountsSerializer(source="health")
+    task_count = serializers.IntegerField(source="summary.task_count")
+    failing_task_count = serializers.IntegerField(source="summary.failing_task_count")
+    command_overview = CommandOverviewSerializer(source="commands")
+    topology_hashes = serializers.ListField(child=serializers.CharField())
+    topology_consistent = serializers.BooleanField()
+    recent_events = EventSummarySerializer(many=True)
+
+
+class HistoryItemSerializer(serializers.Serializer[HistoryItem]):
+    """An event of the runtime or a command about the task; fields of the other one are null."""
+
+    id = serializers.CharField(help_text="`runtime:<event id>` or `command:<command id>`.")
+    source_type = serializers.ChoiceField(choices=("runtime", "command"))
+    instance_id = serializers.UUIDField()
+    task_name = serializers.CharField()
+    kind = serializers.ChoiceField(choices=HISTORY_KINDS)
+    occurred_at = TimestampField()
+    level = serializers.ChoiceField(choices=Event.Level.choices)
+    message = optional_text()
+    meta = ObjectField()
+    attempts = serializers.IntegerField(source="event.attempts", allow_null=True, default=None)
+    duration_ms = serializers.IntegerField(source="event.duration_ms", allow_null=True, default=None)
+    failure_kind = optional_text(source="event.failure_kind", default=None)
+    exception_type = optional_text(source="event.exception_type", default=None)
+    traceback = optional_text(source="event.traceback", default=None)
+    source_label = serializers.SerializerMethodField()
+    command_id = serializers.CharField(source="command.public_id", allow_null=True, default=None)
+    command_status = serializers.ChoiceField(
+        choices=Command.Status.choices, source="command.status", allow_null=True, default=None
+    )
+    ack_status = serializers.SerializerMethodField()
+    created_at = TimestampField()
+    updated_at = optional_time(source="command.updated_at", default=None)
+
+    @extend_schema_field({"type": "string", "nullable": True})
+    def get_source_label(self, item: HistoryItem) -> str | None:
+        return event_source_label(item.event, self.context) if item.event else None
+
+    @extend_schema_field({"type": "string", "enum": Command.AckStatus.values, "nullable": True})
+    def get_ack_status(self, item: HistoryItem) -> str | None:
+        return (item.command.ack_status or None) if item.command else None
+
+
+class HistoryPageSerializer(LookbackSerializer):
+    total = serializers.IntegerField()
+    limit = serializers.IntegerField()
+    offset = serializers.IntegerField()
+    items = HistoryItemSerializer(many=True)
+
+
 class TaskSummarySerializer(serializers.Serializer[TaskSummary]):
     task_name = serializers.CharField(source="task.name")
     description = optional_text(source="task.description")
@@ -131,7 +216,7 @@ class TaskSummarySerializer(serializers.Serializer[TaskSummary]):
     supported_commands = serializers.ListField(child=serializers.ChoiceField(choices=TASK_KINDS_IN_ORDER))
     view_status = serializers.ChoiceField(choices=TASK_VIEW_STATUSES)
     success_rate = serializers.FloatField()
-    throughput_per_min = serializers.IntegerField()
+    throughput_per_min = serializers.FloatField()
     error_count = serializers.IntegerField()
     retry_attempts = serializers.IntegerField()
     source_label = optional_text()

@@ -6,8 +6,10 @@ from tasks_app.api import commands, views
 
 of_service = [
     path("", views.ServiceView.as_view()),
+    path("/dashboard", views.ServiceDashboardView.as_view()),
     path("/tasks", views.ServiceTasksView.as_view()),
     path("/tasks/<name:task_name>", views.ServiceTaskView.as_view()),
+    path("/tasks/<name:task_name>/events", views.ServiceTaskEventsView.as_view()),
     path("/tasks/<name:task_name>/commands", commands.ServiceTaskCommandsView.as_view()),
     path("/instances", views.ServiceInstancesView.as_view()),
     path("/instances/<name:instance_id>", views.ServiceInstanceView.as_view()),

@@ -20,12 +20,12 @@ from tasks_app.selectors.controls import (
 from tasks_app.selectors.figures import (
     EventFigures,
     WindowFigures,
+    error_count,
     events_by_task,
-    newest_events,
-    newest_windows,
     windows_by_task,
 )
 from tasks_app.selectors.lookback import Lookback
+from tasks_app.selectors.newest import newest_events, newest_windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +60,14 @@ class TaskSummary:
 
     @property
     def error_count(self) -> int:
-        return self.events.errors + self.windows.counters["timeouts"]
+        return error_count(self.events, self.windows)
 
     @property
     def success_rate(self) -> float:
         return self.windows.success_rate
 
     @property
-    def throughput_per_min(self) -> int:
+    def throughput_per_min(self) -> float:
         return self.windows.throughput_per_min(self.lookback)
 
     @property
@@ -100,7 +100,7 @@ class TaskSummary:
 def task_summaries(service: Service, lookback: Lookback) -> list[TaskSummary]:
     """Every task that the service shows, latest activity first, then by name descending.
 
-    Seven queries, two more where no task is defined, and up to four more for tasks that idle: see `newest_events`.
+    Seven queries, two more where no task is defined.
     Shown are the defined tasks and those that online instances report; where there is neither, those in the windows
     and events of a day. Source: contract 4.1, 4.3.
     """
@@ -145,9 +145,7 @@ def ensure_task_exists(service: Service, task_name: str) -> None:
 def reported_task_names(service: Service, lookback: Lookback) -> set[str]:
     """Task names in the windows and events of the last day, for services that never told what they run."""
     start, end = lookback.widest().started_at, latest_possible()
-    windows = MetricWindow.objects.filter(
-        instance__service=service, window_ended_at__gte=start, window_ended_at__lte=end
-    )
+    windows = MetricWindow.objects.filter(service=service, window_ended_at__gte=start, window_ended_at__lte=end)
     events = Event.objects.filter(
         service=service, kind__in=TASK_EVENT_KINDS, occurred_at__gte=start, occurred_at__lte=end
     )

@@ -123,15 +123,22 @@ class ApiView(APIView):
         return values
 
     def _validate_query(self, request: Request, declared: Endpoint) -> Mapping[str, Any]:
-        given = {name: texts[-1] for name, texts in request.query_params.lists()}
         problems = [
             problem("string_unstorable", ["query", name], "Input should not hold a NUL", text)
-            for name, text in given.items()
+            for name, texts in request.query_params.lists()
+            for text in texts
             if unstorable(name) or unstorable(text)
         ]
         if problems:
             raise RequestInvalid(problems)
-        return self._validated(declared.query, given, "query") if declared.query else {}
+        if declared.query is None:
+            return {}
+        fields = declared.query().fields
+        given = {
+            name: texts if isinstance(fields.get(name), serializers.ListField) else texts[-1]
+            for name, texts in request.query_params.lists()
+        }
+        return self._validated(declared.query, given, "query")
 
     def _validate_body(self, request: Request, declared: Endpoint) -> Mapping[str, Any]:
         if declared.body is None:
