@@ -41,18 +41,19 @@ from tasks_app.api.serializers import (
     ServiceInstanceDetailSerializer,
     ServicePageSerializer,
     ServiceSummarySerializer,
+    TaskControl,
     TaskDetailSerializer,
     TaskPageSerializer,
 )
 from tasks_app.models import AppSnapshot
-from tasks_app.selectors.controls import control_entries, instances_with_controls, task_controls
+from tasks_app.selectors.controls import control_entries, instance_controls
 from tasks_app.selectors.dashboard import dashboard
 from tasks_app.selectors.figures import metric_points
 from tasks_app.selectors.history import task_history
 from tasks_app.selectors.labels import source_label
 from tasks_app.selectors.lookback import LOOKBACK_DEFAULT_MINUTES, Lookback
 from tasks_app.selectors.services import service_page, service_summary
-from tasks_app.selectors.tasks import definitions, ensure_task_exists, get_task_summary, task_summaries
+from tasks_app.selectors.tasks import definitions, ensure_task_exists, task_summaries, task_summary
 from tasks_app.selectors.windows import metric_windows
 
 
@@ -118,15 +119,15 @@ class ServiceTaskView(OfServiceView):
     @endpoint("One task of a service", query=RecentQuery, responds=TaskDetailSerializer, refusals=(404,))
     def get(self) -> Response:
         service, lookback, task_name = self.service(), self.lookback(), self.params["task_name"]
-        summary = get_task_summary(task_summaries(service, lookback), service, task_name)
-        instances = instances_with_controls(service, online_only=False)
+        controls = instance_controls(service, online_only=False)
+        summary = task_summary(service, task_name, lookback, controls=controls)
         windows = metric_windows(service, task_name=task_name, ended_after=lookback.started_at)
         events = task_events(service=service, task_name=task_name, occurred_after=lookback.started_at)
         detail = {
             "lookback": lookback,
             "service": service_summary(service, lookback),
             "summary": summary,
-            "task_control": {"task_name": task_name, "instances": task_controls(instances, task_name)},
+            "task_control": TaskControl(task_name, controls),
             "recent_metric_points": metric_points(service, task_name, lookback),
             "recent_metric_windows": windows[: self.query["metric_window_limit"]],
             "recent_events": events[: self.query["event_limit"]],

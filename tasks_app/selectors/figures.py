@@ -90,14 +90,12 @@ def windows_by_service(service_ids: Collection[int], lookback: Lookback) -> dict
     return _window_figures(rows, "service")
 
 
-def windows_by_task(service: Service, lookback: Lookback) -> dict[str, WindowFigures]:
-    return _window_figures(_service_windows(service, lookback), "task_name")
-
-
-def _service_windows(service: Service, lookback: Lookback) -> QuerySet[MetricWindow]:
-    return MetricWindow.objects.filter(
+def windows_by_task(service: Service, lookback: Lookback, *, task_name: str | None = None) -> dict[str, WindowFigures]:
+    """Of all tasks that have any, or of one."""
+    rows = MetricWindow.objects.filter(
         service=service, window_ended_at__gte=lookback.started_at, window_ended_at__lte=lookback.now
     )
+    return _window_figures(rows if task_name is None else rows.filter(task_name=task_name), "task_name")
 
 
 def _window_figures(rows: QuerySet[MetricWindow], key: str) -> dict[Any, WindowFigures]:
@@ -124,8 +122,11 @@ def events_by_service(service_ids: Collection[int], lookback: Lookback) -> dict[
     return {service_id: _sum_of(of_tasks) for service_id, of_tasks in found.items()}
 
 
-def events_by_task(service: Service, lookback: Lookback) -> dict[str, EventFigures]:
+def events_by_task(service: Service, lookback: Lookback, *, task_name: str | None = None) -> dict[str, EventFigures]:
+    """Of all tasks that have any, or of one."""
     rows = Event.objects.filter(service=service, kind__in=TASK_EVENT_KINDS)
+    if task_name is not None:
+        rows = rows.filter(task_name=task_name).exclude(task_name="")
     return {task_name: figures for (_service_id, task_name), figures in _event_figures(rows, lookback).items()}
 
 

@@ -548,7 +548,7 @@ def test_task_list_costs_the_same_for_many(api, django_assert_num_queries, count
         EventFactory(instance=session.instance, task_name=name)
     api.get("services")
 
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(8):
         body = api.get(service_path(service, "/tasks"), DEV).json()
 
     assert len(body["items"]) == count
