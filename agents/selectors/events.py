@@ -47,11 +47,13 @@ def task_events(
     occurred_before: datetime | None = None,
     environments: Environments = None,
 ) -> QuerySet[Event]:
-    """Task events with their service; whatever is None does not narrow, and both times are inclusive."""
+    """Task events with their service; whatever is None does not narrow, and both times are inclusive.
+
+    Narrowed by name or environment, it asks for the services first (one query more): by their ids PostgreSQL knows
+    whether to read an index of theirs or the newest of all.
+    """
     wanted = {
         "service": service,
-        "service__name": service_name,
-        "service__environment": environment,
         "instance": instance_id,
         "task_name": task_name,
         "kind": wire_kind and TASK_EVENT_PREFIX + wire_kind,
@@ -59,8 +61,12 @@ def task_events(
         "occurred_at__lte": occurred_before,
     }
     rows = events_so_far().select_related("service").order_by("-occurred_at", "event_id")
-    return rows.filter(
-        within(environments, "service__environment"),
-        kind__in=TASK_EVENT_KINDS,
-        **{name: value for name, value in wanted.items() if value is not None},
+    rows = rows.filter(
+        kind__in=TASK_EVENT_KINDS, **{name: value for name, value in wanted.items() if value is not None}
     )
+    named = {"name": service_name, "environment": environment}
+    narrowed = {name: value for name, value in named.items() if value is not None}
+    if not narrowed and environments is None:
+        return rows
+    services = Service.objects.filter(within(environments, "environment"), **narrowed)
+    return rows.filter(service__in=list(services.values_list("pk", flat=True)))

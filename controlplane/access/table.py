@@ -41,6 +41,8 @@ API_ROUTES: Final[Mapping[str, Mapping[str, Rule]]] = {
     f"{SERVICE}/commands": READ_AND_COMMAND,
     f"{SERVICE}/sessions": READ,
     "api/v1/events": READ,
+    "api/v1/metrics/durations": READ,
+    "api/v1/metrics/durations/series": READ,
     "api/v1/instances": READ,
     "api/v1/instances/<name:instance_id>": READ,
     "api/v1/instances/<name:instance_id>/commands": READ_AND_COMMAND,

@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from tasks_app.api import commands, views
+from tasks_app.api import commands, metrics, views
 
 of_service = [
     path("", views.ServiceView.as_view()),
@@ -22,6 +22,8 @@ of_service = [
 urlpatterns = [
     path("services", views.ServicesView.as_view()),
     path("services/<name:service_name>", include(of_service)),
+    path("metrics/durations", metrics.DurationsView.as_view()),
+    path("metrics/durations/series", metrics.DurationSeriesView.as_view()),
     path("events", views.EventsView.as_view()),
     path("instances/<name:instance_id>/commands", commands.InstanceCommandsView.as_view()),
 ]

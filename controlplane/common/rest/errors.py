@@ -128,7 +128,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     if isinstance(exc, RequestInvalid):
         return Response({"detail": exc.problems}, status.HTTP_422_UNPROCESSABLE_ENTITY)
     if isinstance(exc, Invalid):
-        return _invalid(exc, getattr(context.get("view"), "raw_body", None))
+        return _invalid(exc, context.get("view"))
     for kinds, code, text in _ANSWERS:
         if isinstance(exc, kinds):
             return _detail(str(exc) if text is None else text, code, exc)
@@ -137,13 +137,14 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     return None
 
 
-def _invalid(exc: Invalid, body: object) -> Response:
-    """A service's verdict on a field, in the shape of a validation problem."""
+def _invalid(exc: Invalid, view: Any) -> Response:
+    """A service's verdict on a field of the body, or of the query where there is none, as a validation problem."""
     keys = exc.field.split(".") if exc.field else []
-    value = body
+    is_read = view is not None and view.request.method in {"GET", "HEAD"}
+    value = view.request.query_params if is_read else getattr(view, "raw_body", None)
     for key in keys:
         value = _child(value, key)
-    problems = [problem(_TYPES.get(exc.code, exc.code), ["body", *keys], str(exc), value)]
+    problems = [problem(_TYPES.get(exc.code, exc.code), ["query" if is_read else "body", *keys], str(exc), value)]
     return Response({"detail": problems}, status.HTTP_422_UNPROCESSABLE_ENTITY)
 
 

@@ -93,3 +93,14 @@ def test_totals_of_services_count_its_environments_alone(api):
     page = api.get("services").json()
 
     assert (page["total"], page["summary"]["total_instances"]) == (1, 1)
+
+
+@pytest.mark.django_db
+def test_percentiles_are_of_its_environments_alone(api):
+    for environment in ("dev", "prod"):
+        instance, _command = stock(environment)
+        EventFactory(instance=instance, kind="task.succeeded", duration_ms=5)
+
+    answers = [api.get("metrics/durations", query).json()["count"] for query in ({}, {"environment": "prod"})]
+
+    assert answers == [1, 0]
