@@ -82,6 +82,7 @@ INSTALLED_APPS = [
     "axes",
     "channels",
     "corsheaders",
+    "csp",
     "rest_framework",
     "django_filters",
     "drf_spectacular",
@@ -98,6 +99,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "controlplane.common.rest.paths.api_path_middleware",
     "corsheaders.middleware.CorsMiddleware",
+    "controlplane.common.headers.BrowserPolicies",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "controlplane.common.rest.programs.Sessions",
