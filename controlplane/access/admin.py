@@ -264,9 +264,8 @@ class ApiTokenAdmin(TokenAdmin):
 
 
 class LoginHistoryAdmin(HistoryAdmin):
-    """What django-axes stores of one attempt, all of it in the list."""
+    """What django-axes stores of one attempt."""
 
-    list_display_links = None
     ordering = ("-attempt_time",)
     date_hierarchy = "attempt_time"
     search_fields = ("=username", "=ip_address")
@@ -295,7 +294,7 @@ class LoginHistoryAdmin(HistoryAdmin):
 
 @admin.register(FailedLogin)
 class FailedLoginAdmin(LoginHistoryAdmin):
-    list_display = ("when", "who", "address", "outcome", "door", "program")
+    list_display = fields = readonly_fields = ("when", "who", "address", "outcome", "door", "program")
     list_filter = ("locked_out",)
 
     @admin.display(description=_("Locked out by it"), ordering="locked_out")
@@ -305,7 +304,7 @@ class FailedLoginAdmin(LoginHistoryAdmin):
 
 @admin.register(SuccessfulLogin)
 class SuccessfulLoginAdmin(LoginHistoryAdmin):
-    list_display = ("when", "who", "address", "logged_out", "door", "program")
+    list_display = fields = readonly_fields = ("when", "who", "address", "logged_out", "door", "program")
 
     @admin.display(description=_("Logged out"), ordering="logout_time")
     def logged_out(self, row: SuccessfulLogin) -> SafeString | str:

@@ -32,6 +32,16 @@ def test_logins_are_listed(history):
     assert "/api/v1/auth/login" in page
 
 
+@pytest.mark.parametrize("name", LISTS)
+def test_one_attempt_is_shown_in_words(history, name):
+    model = {"access_failedlogin": FailedLogin, "access_successfullogin": SuccessfulLogin}[name]
+
+    page = text_of(console_as("admin").get(url(f"{name}_change", model.objects.earliest("pk").pk)))
+
+    assert "/api/v1/auth/login" in page
+    assert "http_accept" not in page
+
+
 def test_history_is_found_by_address(history):
     page = console_as("admin").get(url("access_failedlogin_changelist"), {"q": "198.51.100.9"})
 

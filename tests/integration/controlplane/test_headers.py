@@ -3,8 +3,9 @@
 import re
 
 import pytest
+from django.contrib import admin
 
-from tests.factories import InstanceFactory
+from tests.factories import CommandFactory, InstanceFactory
 from tests.integration.api_client import api_as
 from tests.integration.console import console_as, url
 
@@ -78,10 +79,19 @@ def test_data_of_the_console_runs_and_loads_nothing():
     assert policy(console_as().get("/admin/jsi18n/")) == DATA
 
 
+def pages_of_the_console():
+    yield "/admin/"
+    yield "/admin/login-again/"
+    for model in admin.site._registry:
+        name = f"{model._meta.app_label}_{model._meta.model_name}"
+        yield from (url(f"{name}_changelist"), url(f"{name}_add"))
+    yield url("agents_instance_change", CommandFactory().instance.pk)
+
+
 def test_no_page_of_the_console_has_an_inline_script():
     client = console_as("superuser")
 
-    for path in ("/admin/", url("agents_instance_changelist"), url("auth_user_add"), url("access_apitoken_add")):
+    for path in pages_of_the_console():
         page = client.get(path).content.decode()
         # JSON in a script element is data.
         scripts = re.findall(r"<script(?![^>]*\bsrc=)(?![^>]*application/json)[^>]*>\s*\S", page)
