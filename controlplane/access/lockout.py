@@ -168,7 +168,10 @@ def _begin(request: Any, username: str, now: datetime) -> Attempt:
     address = request.axes_ip_address
     pair = FailedLogin.objects.filter(username=username, ip_address=address)
     last_login = _last(SuccessfulLogin.objects.filter(username=username, ip_address=address))
-    last_lock = _last(pair.filter(locked_out=True))
+    window = now - timedelta(seconds=settings.CONSOLE_LOGIN_FAILURE_WINDOW_S)
+    # No further back than it matters: a name that strangers try has failures of months.
+    oldest = min(window, now - timedelta(seconds=settings.CONSOLE_LOGIN_LOCKOUT_S))
+    last_lock = _last(pair.filter(locked_out=True, attempt_time__gt=oldest))
     until = _locked_until(last_lock, now)
     if until is None and not _is_known(request, username, last_login, now):
         until = _crowded_until(username, address, now)
@@ -176,7 +179,6 @@ def _begin(request: Any, username: str, now: datetime) -> Attempt:
         return Attempt(refused_until=until)
 
     failure = FailedLogin.objects.create(username=username, **_origin_of(request))
-    window = now - timedelta(seconds=settings.CONSOLE_LOGIN_FAILURE_WINDOW_S)
     since = max(moment for moment in (window, last_login, last_lock) if moment is not None)
     number = pair.filter(attempt_time__gt=since, pk__lte=failure.pk).count()
     if number > settings.CONSOLE_LOGIN_MAX_FAILURES:
