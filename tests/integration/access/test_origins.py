@@ -85,6 +85,15 @@ def test_foreign_pages_log_nobody_in_or_out(path):
     assert visitor.post(path, body, {"Origin": OWN}).status_code == 200
 
 
+@pytest.mark.parametrize("headers", FOREIGN)
+def test_foreign_pages_do_not_log_in_a_visitor_who_is_nobody_yet(headers):
+    UserFactory(username="ann")
+    visitor = Visitor()
+
+    assert visitor.login("ann", headers=headers).status_code == 403
+    assert not visitor.is_logged_in()
+
+
 @pytest.mark.parametrize(
     ("trusted", "origin", "status"),
     [
