@@ -44,6 +44,8 @@ class PeriodicTaskAdmin(BeatPeriodicTaskAdmin, ModelAdmin):  # type: ignore[misc
     """Schedules that people make may be changed; the portal's own are only shown."""
 
     form = UnfoldPeriodicTaskForm
+    # The template of beat brings an inline script, for elements that the form of unfold does not have.
+    change_form_template = None
     list_display = ("name", "enabled", "scheduler", "start", "last_run", "once")
     show_full_result_count = False
     list_fullwidth = True

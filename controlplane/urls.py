@@ -1,9 +1,11 @@
 """Every URL of the portal. New routes below api/ go above the catch-all and into controlplane/access/table.py."""
 
+from csp.decorators import csp_update
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path, re_path, register_converter
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from agents.admin.home import live_home
 from agents.gateways.onestep.views import presence
@@ -12,6 +14,11 @@ from controlplane.common.rest.paths import NameConverter
 from controlplane.common.rest.views import NotFoundView
 from controlplane.console.views import browsers_log_in, favicon, login_again
 from controlplane.health import healthz, readyz
+
+# The script of the page is an answer of its own, since no inline script runs.
+_api_docs = csp_update(settings.CSP_OF_API_DOCS)(
+    browsers_log_in(SpectacularSwaggerSplitView.as_view(url_name="api-schema"))
+)
 
 register_converter(NameConverter, "name")
 
@@ -26,10 +33,11 @@ urlpatterns = [
     path("admin/language/", include("django.conf.urls.i18n")),
     path("admin/", admin.site.urls),
     path("api/v1/agents/presence", presence),
+    path("api/v1/", include("controlplane.access.api.urls")),
     path("api/v1/", include("agents.api.urls")),
     path("api/v1/", include("tasks_app.api.urls")),
     path("api/schema/", browsers_log_in(SpectacularAPIView.as_view()), name="api-schema"),
-    path("api/docs/", browsers_log_in(SpectacularSwaggerView.as_view(url_name="api-schema")), name="api-docs"),
+    path("api/docs/", _api_docs, name="api-docs"),
     re_path(UNKNOWN_ROUTE, NotFoundView.as_view()),
 ]
 handler500 = "controlplane.common.rest.views.server_error"

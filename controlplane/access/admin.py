@@ -16,11 +16,11 @@ from unfold.forms import AdminPasswordChangeForm as UnfoldPasswordChangeForm
 from unfold.forms import UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
-from controlplane.access.models import ApiToken
+from controlplane.access.models import ApiToken, FailedLogin, SuccessfulLogin
 from controlplane.access.roles import Role
 from controlplane.access.services import create_api_token, revoke_api_token
-from controlplane.console.admin import ModelAdmin
-from controlplane.console.formatting import NOTHING, admin_url, age, badge, link
+from controlplane.console.admin import HistoryAdmin, ModelAdmin
+from controlplane.console.formatting import NOTHING, admin_url, age, badge, cut, link
 from controlplane.console.tokens import TokenAdmin, TokenForm, environments_field, words
 
 admin.site.unregister(User)
@@ -290,3 +290,51 @@ class ApiTokenAdmin(TokenAdmin):
 
     def made_context(self, request: HttpRequest, obj: ApiToken) -> dict[str, object]:
         return {"portal_url": request.build_absolute_uri("/").rstrip("/")}
+
+
+class LoginHistoryAdmin(HistoryAdmin):
+    """What django-axes stores of one attempt."""
+
+    ordering = ("-attempt_time",)
+    date_hierarchy = "attempt_time"
+    search_fields = ("=username", "=ip_address")
+    search_help_text = _("A username in lower case, or an address; of IPv6, the network.")
+
+    @admin.display(description=_("When"), ordering="attempt_time")
+    def when(self, row: FailedLogin | SuccessfulLogin) -> SafeString | str:
+        return age(row.attempt_time)
+
+    @admin.display(description=_("Username"), ordering="username")
+    def who(self, row: FailedLogin | SuccessfulLogin) -> SafeString | str:
+        return cut(row.username or NOTHING, 60)
+
+    @admin.display(description=_("Address"), ordering="ip_address")
+    def address(self, row: FailedLogin | SuccessfulLogin) -> str:
+        return str(row.ip_address or NOTHING)
+
+    @admin.display(description=_("Browser or program"))
+    def program(self, row: FailedLogin | SuccessfulLogin) -> SafeString | str:
+        return cut(row.user_agent, 80)
+
+    @admin.display(description=_("Where"))
+    def door(self, row: FailedLogin | SuccessfulLogin) -> str:
+        return str(row.path_info)
+
+
+@admin.register(FailedLogin)
+class FailedLoginAdmin(LoginHistoryAdmin):
+    list_display = fields = readonly_fields = ("when", "who", "address", "outcome", "door", "program")
+    list_filter = ("locked_out",)
+
+    @admin.display(description=_("Locked out by it"), ordering="locked_out")
+    def outcome(self, row: FailedLogin) -> SafeString | str:
+        return badge("token", "revoked", gettext("Locked out")) if row.locked_out else NOTHING
+
+
+@admin.register(SuccessfulLogin)
+class SuccessfulLoginAdmin(LoginHistoryAdmin):
+    list_display = fields = readonly_fields = ("when", "who", "address", "logged_out", "door", "program")
+
+    @admin.display(description=_("Logged out"), ordering="logout_time")
+    def logged_out(self, row: SuccessfulLogin) -> SafeString | str:
+        return age(row.logout_time)

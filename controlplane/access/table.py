@@ -14,6 +14,7 @@ class Door(enum.Enum):
     """Who is let in where roles do not apply."""
 
     ANYBODY = "anybody"
+    LOGGED_IN = "logged in"
     AGENT = "agent"
 
 
@@ -26,6 +27,10 @@ SERVICE: Final = "api/v1/services/<name:service_name>"
 API_ROUTES: Final[Mapping[str, Mapping[str, Rule]]] = {
     "api/schema/": READ,
     "api/docs/": READ,
+    "api/v1/auth/session": {"GET": Door.ANYBODY},
+    "api/v1/auth/login": {"POST": Door.ANYBODY},
+    "api/v1/auth/logout": {"POST": Door.ANYBODY},
+    "api/v1/auth/logout-all": {"POST": Door.LOGGED_IN},
     "api/v1/agents/presence": {"POST": Door.AGENT},
     "api/v1/services": READ,
     SERVICE: READ,

@@ -15,7 +15,7 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 
 from controlplane.common.clean import clean_text
-from controlplane.common.errors import Conflict, Forbidden, Invalid, NotFound, Unauthorized
+from controlplane.common.errors import Conflict, Forbidden, Invalid, NotFound, TooMany, Unauthorized, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +119,8 @@ _ANSWERS: Final[tuple[tuple[tuple[type[Exception], ...], int, str | None], ...]]
     ((NotFound,), status.HTTP_404_NOT_FOUND, None),
     ((Conflict,), status.HTTP_409_CONFLICT, None),
     ((RequestDataTooBig,), status.HTTP_413_REQUEST_ENTITY_TOO_LARGE, PayloadTooLarge.default_detail),
+    ((TooMany,), status.HTTP_429_TOO_MANY_REQUESTS, None),
+    ((Unavailable,), status.HTTP_503_SERVICE_UNAVAILABLE, None),
     ((OperationalError, InterfaceError), status.HTTP_503_SERVICE_UNAVAILABLE, "the database is unavailable"),
 )
 
@@ -152,7 +154,9 @@ def _detail(text: str, code: int, exc: Exception) -> Response:
     response = Response({"detail": text}, code)
     if code == status.HTTP_401_UNAUTHORIZED:
         response["WWW-Authenticate"] = 'Bearer realm="api"'
-    elif code == status.HTTP_503_SERVICE_UNAVAILABLE:
+    elif isinstance(exc, TooMany):
+        response["Retry-After"] = str(exc.retry_after_s)
+    elif isinstance(exc, OperationalError | InterfaceError):
         logger.error("api.database_unavailable", exc_info=exc)
         response["Retry-After"] = "5"
     return response
