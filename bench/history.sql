@@ -71,10 +71,10 @@ INSERT INTO tasks_app_appsnapshot (instance_id, app, updated_at)
 SELECT id, jsonb_build_object('name', 'bench', 'tasks', '[]'::jsonb), now() FROM bench_instance
 
 -- step: sessions
-INSERT INTO agents_session (id, instance_id, replica_id, status, protocol_version, capabilities,
+INSERT INTO agents_session (id, instance_id, service_id, replica_id, status, protocol_version, capabilities,
     accepted_capabilities, peer_address, runtime_hostname, connected_at, last_hello_at, last_message_at,
     disconnected_at, end_reason, created_at, updated_at)
-SELECT gen_random_uuid(), i.id, (SELECT id FROM agents_replica ORDER BY id LIMIT 1),
+SELECT gen_random_uuid(), i.id, i.service_id, (SELECT id FROM agents_replica ORDER BY id LIMIT 1),
     CASE WHEN drawn.number < (SELECT count(*) FROM bench_instance) AND i.connectivity = 'online' THEN 'active'
         ELSE 'disconnected' END, '1',
     '["telemetry.sync", "command.ping", "command.pause_task"]', '["telemetry.sync", "command.ping"]',

@@ -116,7 +116,7 @@ class ServiceAdmin(PageAdmin):
             "drifted": len(topologies) > 1,
             "tasks": tasks,
             "events": notable_events(service=obj).select_related("instance")[:EVENTS_SHOWN],
-            "commands": Command.objects.filter(instance__service=obj)
+            "commands": Command.objects.filter(service=obj)
             .select_related("instance")
             .defer("args", "result")
             .order_by("-created_at", "-id")[:COMMANDS_SHOWN],

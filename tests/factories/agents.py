@@ -98,6 +98,7 @@ class SessionFactory(factory.django.DjangoModelFactory):
         model = Session
 
     instance = factory.SubFactory(InstanceFactory, online=True)
+    service = factory.SelfAttribute("instance.service")
     replica = factory.SubFactory(ReplicaFactory)
     protocol_version = "1"
     capabilities = factory.LazyFunction(lambda: list(ONESTEP_CAPABILITIES))
