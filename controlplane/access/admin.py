@@ -16,6 +16,7 @@ from unfold.forms import AdminPasswordChangeForm as UnfoldPasswordChangeForm
 from unfold.forms import UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
+from controlplane.access.actors import actor_of
 from controlplane.access.models import ApiToken
 from controlplane.access.roles import Role
 from controlplane.access.services import create_api_token, revoke_api_token
@@ -280,13 +281,14 @@ class ApiTokenAdmin(TokenAdmin):
         return create_api_token(
             name=data["name"],
             user=data["user"],
+            actor=actor_of(request),
             scope=data["scope"],
             environments=data["environments"],
             expires_at=data["expires_at"],
         )
 
     def revoke(self, request: HttpRequest, token: Any) -> bool:
-        return revoke_api_token(token, actor=request.user.get_username())
+        return revoke_api_token(token, actor=actor_of(request))
 
     def made_context(self, request: HttpRequest, obj: ApiToken) -> dict[str, object]:
         return {"portal_url": request.build_absolute_uri("/").rstrip("/")}
