@@ -105,6 +105,7 @@ class PeriodicTaskAdmin(BeatPeriodicTaskAdmin, ModelAdmin):  # type: ignore[misc
     @admin.action(description=BeatPeriodicTaskAdmin.run_tasks.short_description)
     def run_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
         """None of them runs where one names a task that this portal does not have."""
+        app.loader.import_default_modules()
         tasks = list(queryset)
         with transaction.atomic():
             if all(task.task in app.tasks for task in tasks):

@@ -186,6 +186,17 @@ def test_action_that_changes_nothing_writes_no_event():
     assert not Event.objects.exists()
 
 
+def test_schedule_that_cannot_run_is_not_said_to_have_run():
+    task = schedule()
+    PeriodicTask.objects.update(task="no.such.task")
+
+    console_as("superuser").post(
+        url("django_celery_beat_periodictask_changelist"), {"action": "run_tasks", "_selected_action": [task.pk]}
+    )
+
+    assert not Event.objects.exists()
+
+
 def test_schedules_go_with_the_interval_they_hang_on():
     task = schedule()
 
