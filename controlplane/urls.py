@@ -12,7 +12,7 @@ from agents.gateways.onestep.views import presence
 from controlplane.access.table import UNKNOWN_ROUTE
 from controlplane.common.rest.paths import NameConverter
 from controlplane.common.rest.views import NotFoundView
-from controlplane.console.views import browsers_log_in, favicon, login_again
+from controlplane.console.views import browsers_log_in, change_own_password, favicon, login_again
 from controlplane.health import healthz, readyz
 
 # The script of the page is an answer of its own, since no inline script runs.
@@ -29,6 +29,7 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/login-again/", login_again, name="login_again"),
+    path("admin/password_change/", change_own_password),
     path("admin/live/", admin.site.admin_view(live_home), name="home_live"),
     path("admin/language/", include("django.conf.urls.i18n")),
     path("admin/", admin.site.urls),

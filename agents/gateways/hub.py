@@ -26,7 +26,6 @@ from agents.gateways.answers import AnswerBatcher, answer_batcher
 from agents.gateways.dispatch import Dispatcher, Socket
 from agents.gateways.inbox import ReadAhead
 from agents.models import Replica, Session
-from agents.services.actors import SYSTEM
 from agents.services.commands import push_sync
 from agents.services.holding import Pulse, pulse
 from agents.services.refusals import record_refusal
@@ -42,6 +41,7 @@ from agents.services.sessions import (
     touch_sessions,
 )
 from agents.services.tokens import Credential, check_configured_token, check_stored_tokens
+from controlplane.common.actors import SYSTEM
 from controlplane.common.batching import BatcherFigures, MicroBatcher
 from controlplane.common.database import OwnConnections, renew_connection
 from controlplane.common.gathering import Gatherer

@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from agents.models import Event, Service
-from agents.models.event import NOTABLE, TASK_EVENT_PREFIX, EventKind
+from agents.models.event import LOGIN_KINDS, NOTABLE, TASK_EVENT_PREFIX, EventKind
 from agents.selectors.visibility import Environments, within
 
 TASK_EVENT_KINDS: Final[tuple[str, ...]] = tuple(
@@ -33,6 +33,15 @@ def events_so_far() -> QuerySet[Event]:
 def notable_events(**of: object) -> QuerySet[Event]:
     """Everything but routine task events, newest first, without wide columns; `of` narrows it, as in service=row."""
     return events_so_far().filter(NOTABLE, **of).defer("traceback", "meta").order_by("-occurred_at", "-id")
+
+
+def changes_of(subject: str) -> QuerySet[Event]:
+    """What people and programs changed of one object, newest first; `subject` is as in `auth.user:3`, and not empty.
+
+    Logins of a user are no changes.
+    """
+    rows = events_so_far().filter(subject=subject).exclude(kind__in=LOGIN_KINDS).defer("traceback")
+    return rows.order_by("-occurred_at", "-id")
 
 
 def task_events(

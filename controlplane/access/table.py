@@ -1,6 +1,8 @@
-"""Who may call what: every route below /api and every verb of it, with the least role that it takes.
+"""Who may do what: the words of the permission table, and its part for the API.
 
-What is not in this table is refused, and a test walks all routes and fails where one is missing.
+Below /api it lists every route and every verb with the least role that it takes; what is not in it is refused. The
+other parts are `pages` (all other URLs), `console` (admins and their actions) and `sockets` (frames of agents). A
+portal with a URL that stands in none of them does not serve, and a test walks all of them as everybody.
 """
 
 import enum
@@ -14,8 +16,16 @@ class Door(enum.Enum):
     """Who is let in where roles do not apply."""
 
     ANYBODY = "anybody"
+    # Whoever is logged in by a session, with or without a role.
     LOGGED_IN = "logged in"
+    # Whoever may log in to the console, with or without a role.
+    STAFF = "staff"
+    SUPERUSER = "superuser"
+    # A program that shows a token for agents.
     AGENT = "agent"
+    # The session that an agent opened, for its own instance alone.
+    OWN_SESSION = "own session"
+    NOBODY = "nobody"
 
 
 Rule = Role | Door

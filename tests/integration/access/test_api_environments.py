@@ -4,6 +4,7 @@ import pytest
 
 from controlplane.access.models import ApiToken
 from controlplane.access.services import create_api_token
+from controlplane.common.actors import SYSTEM
 from tests.factories import CommandFactory, EventFactory, SessionFactory
 from tests.integration.api_client import Api, service_path, user_in
 
@@ -13,7 +14,7 @@ LISTS = ["services", "instances", "sessions", "commands", "events"]
 @pytest.fixture
 def api():
     _, secret = create_api_token(
-        name="narrow", user=user_in("admin"), scope=ApiToken.Scope.ADMIN, environments=["staging", "dev"]
+        actor=SYSTEM, name="narrow", user=user_in("admin"), scope=ApiToken.Scope.ADMIN, environments=["staging", "dev"]
     )
     return Api(headers={"Authorization": f"Bearer {secret}"})
 

@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 from controlplane.access.policy import LOGGED_IN_AT_KEY
 from controlplane.access.services import create_api_token
 from controlplane.access.sessions import SessionStore
+from controlplane.common.actors import SYSTEM
 from tests.factories import SessionFactory, UserFactory
 from tests.integration.access.logging_in import PASSWORD, Visitor, answer
 from tests.integration.api_client import Api, user_in
@@ -290,7 +291,7 @@ def test_login_by_the_api_is_a_recent_one(settings):
 
 
 def test_logins_take_no_notice_of_a_bearer():
-    _, secret = create_api_token(name="t", user=user_in("admin", username="ann"), scope="admin")
+    _, secret = create_api_token(actor=SYSTEM, name="t", user=user_in("admin", username="ann"), scope="admin")
     bearer = {"Authorization": f"Bearer {secret}"}
     visitor = Visitor()
 

@@ -21,9 +21,9 @@ from agents.gateways.inbox import READ_AHEAD_MAX
 from agents.gateways.onestep.consumer import OneStepConsumer, _heartbeat_interval_s
 from agents.models import Command, Event, Replica, Session
 from agents.selectors.replicas import queue_figures
-from agents.services.actors import Actor
 from agents.services.orders import Order
 from agents.services.tokens import create_agent_token
+from controlplane.common.actors import Actor
 from tasks_app.services.commands import order_command
 from tests import frames
 from tests.frames import Agent
