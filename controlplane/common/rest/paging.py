@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -62,11 +62,25 @@ def _page_of_history(rows: QuerySet[Row], limit: int, offset: int) -> Page[Row]:
     items = list(page[:limit])
     if len(items) < limit:
         return Page(offset + len(items), limit, offset, items)
-    # Of the first column alone, which the indexes have, and in its order: in none, PostgreSQL would rather read a table
-    # from its beginning.
-    leading = rows.order_by(ordering[0]).values_list(ordering[0].removeprefix("-"))
-    further = leading.filter(beyond(ordering, values_at(items[-1], ordering)))
-    return Page(offset + limit + further[:COUNTED_BEYOND_PAGE].count(), limit, offset, items)
+    return Page(offset + limit + _count_after(rows, ordering, items, offset), limit, offset, items)
+
+
+def _count_after(rows: QuerySet[Row], ordering: Sequence[str], items: Sequence[Row], offset: int) -> int:
+    """How many rows follow those of a page, up to COUNTED_BEYOND_PAGE.
+
+    Asked of the first column alone, which the indexes have, and in its order: in none, PostgreSQL would rather read a
+    table from its beginning. Rows of the page that share its last value are then counted too, and taken off again;
+    where rows before the page may share it as well, the whole ordering is asked.
+    """
+    leading = ordering[0].removeprefix("-")
+    shared = [getattr(row, leading) == getattr(items[-1], leading) for row in items]
+    is_split = offset > 0 and shared[0]
+    place = (
+        (ordering, values_at(items[-1], ordering)) if is_split else (ordering[:1], values_at(items[-1], ordering[:1]))
+    )
+    known = 0 if is_split else sum(shared)
+    following = rows.filter(beyond(*place, inclusive=not is_split)).order_by(ordering[0]).values_list(leading)
+    return following[: COUNTED_BEYOND_PAGE + known].count() - known
 
 
 @dataclass(frozen=True, slots=True)
