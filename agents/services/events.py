@@ -1,6 +1,7 @@
 """Writing history: every service hands its event rows to `record_events` inside its own transaction."""
 
 import uuid
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -8,8 +9,11 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
+
 from agents.models import Command, Event, Instance
 from agents.models.event import EventKind
+from agents.services.transitions import STATUS_OF, count_transitions
 from controlplane.common.bulk import insert_new
 
 _LEVELS: dict[str, Event.Level] = {
@@ -85,9 +89,13 @@ def command_event(command: Command, kind: EventKind, at: datetime, **fields: Any
 def record_events(events: Iterable[NewEvent]) -> None:
     """Store events; those whose `event_id` is stored already are left as they are.
 
-    Call it inside the transaction of what the events tell of.
+    Call it inside the transaction of what the events tell of. Moves of commands are counted once it is committed.
     """
-    insert_new(Event, _COLUMNS, [_row(event) for event in events])
+    written = list(events)
+    insert_new(Event, _COLUMNS, [_row(event) for event in written])
+    moves = Counter(STATUS_OF[event.kind] for event in written if event.kind in STATUS_OF)
+    if moves:
+        transaction.on_commit(lambda: count_transitions(moves))
 
 
 _COLUMNS = tuple(each.attname for each in Event._meta.concrete_fields if not each.primary_key)
