@@ -12,12 +12,14 @@ from controlplane.common.rest.paths import NameConverter
 from controlplane.common.rest.views import NotFoundView
 from controlplane.console.views import browsers_log_in, favicon, login_again
 from controlplane.health import healthz, readyz
+from controlplane.prometheus.views import metrics
 
 register_converter(NameConverter, "name")
 
 urlpatterns = [
     path("healthz", healthz),
     path("readyz", readyz),
+    path("metrics", metrics),
     path("favicon.ico", favicon),
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
