@@ -517,9 +517,13 @@ class OneStepConsumer:
             # Errors to somebody who does not read them would pile up.
             return
         elif isinstance(error, CommandUnknown | DuplicateResult):
-            self._outbox.post([build_error(error.code, str(error), closes=False)])
+            self._post_error(error.code, str(error))
         else:
-            self._outbox.post([build_error("internal_error", "The portal failed on this frame.", closes=False)])
+            self._post_error("internal_error", "The portal failed on this frame.")
+
+    def _post_error(self, code: str, message: str) -> None:
+        self.hub.traffic.frames_refused[code] += 1
+        self._outbox.post([build_error(code, message, closes=False)])
 
     def _salvage(self) -> None:
         """Hand over the telemetry in hand and what was read ahead: the server ends."""
