@@ -26,7 +26,12 @@ _QUEUES: Final = (
         "For how long the oldest record of the last batch had waited when it was stored.",
     ),
     (_GAUGE, "portal_ingest_flush_seconds", "last_flush_s", "How long the last batch took to be stored."),
-    (_GAUGE, "portal_ingest_sockets_waiting", "producers_waiting", "Frames that wait because the queue is full."),
+    (
+        _GAUGE,
+        "portal_ingest_sockets_waiting",
+        "producers_waiting",
+        "Sockets that wait because the queue is full.",
+    ),
     (_COUNTER, "portal_ingest_records_stored_total", "written", "Records that were stored, or were known already."),
     (
         _COUNTER,

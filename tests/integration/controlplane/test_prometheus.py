@@ -333,9 +333,14 @@ def test_instances_are_counted_by_dialect_environment_and_connectivity(client):
 
     samples = scrape(client)["portal_instances"]
 
-    assert sorted((*labels.values(), count) for labels, count in samples) == sorted(
-        [("online", "onestep", "prod", 2.0), ("never_reported", "argus", "dev", 1.0)]
-    )
+    assert {tuple(labels.values()): count for labels, count in samples} == {
+        ("online", "onestep", "prod"): 2,
+        ("offline", "onestep", "prod"): 0,
+        ("never_reported", "onestep", "prod"): 0,
+        ("online", "argus", "dev"): 0,
+        ("offline", "argus", "dev"): 0,
+        ("never_reported", "argus", "dev"): 1,
+    }
 
 
 def test_open_sessions_are_counted_by_dialect(client):
