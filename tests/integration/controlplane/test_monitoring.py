@@ -27,7 +27,7 @@ RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 TARGETS = [(panel["title"], target) for panel in PANELS for target in panel["targets"]]
 # What Prometheus adds by itself: a metric of each target, and labels of each sample.
-ITS_OWN_METRICS = {"up": set()}
+ITS_OWN_METRICS: dict[str, set[str]] = {"up": set()}
 ITS_OWN_LABELS = {"job", "instance"}
 OPERATORS = {"and", "or", "unless", "offset", "bool"}
 GROUPING = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)")
