@@ -38,7 +38,7 @@ def metrics(request: HttpRequest) -> HttpResponseBase:
     """
     try:
         environments = environments_of_bearer(request)
-        exposition = keeper.get(environments, lambda: _made(environments), ttl_s=settings.PROMETHEUS_CACHE_TTL_S)
+        exposition = keeper.get(environments, lambda: made(environments), ttl_s=settings.PROMETHEUS_CACHE_TTL_S)
     except Unauthorized as error:
         return _refusal(401, str(error), {"WWW-Authenticate": 'Bearer realm="metrics"'})
     except Forbidden as error:
@@ -53,7 +53,8 @@ def metrics(request: HttpRequest) -> HttpResponseBase:
     return _answer(request, exposition)
 
 
-def _made(environments: Environments) -> Exposition:
+def made(environments: Environments) -> Exposition:
+    """An answer for whoever sees these environments; None sees all. Memory: see `write_series`."""
     now = timezone.now()
     writer = Writer()
     write_series(writer, now=now, environments=environments)

@@ -12,4 +12,4 @@ PROMETHEUS_INSTANCE_WINDOW_S = env.integer("PROMETHEUS_INSTANCE_WINDOW_S", 86400
 if PROMETHEUS_INSTANCE_WINDOW_S < INSTANCE_OFFLINE_AFTER_S:
     raise ImproperlyConfigured("PROMETHEUS_INSTANCE_WINDOW_S must not be below INSTANCE_OFFLINE_AFTER_S.")
 # What one answer holds at most, in series of tasks and their metrics.
-PROMETHEUS_SERIES_MAX = env.integer("PROMETHEUS_SERIES_MAX", 500_000, minimum=4)
+PROMETHEUS_SERIES_MAX = env.integer("PROMETHEUS_SERIES_MAX", 500_000, minimum=4, maximum=10_000_000)
