@@ -446,9 +446,8 @@ def test_processes_that_live_tell_what_they_published(client):
         ("portal_redis_latency_seconds", {}, 0.002),
     ]:
         assert samples[name] == [(of_web | labels, expected)], name
-    assert sorted(samples["portal_database_latency_seconds"], key=str) == sorted(
-        [(of_web, 0.001), (of_worker, 0.004)], key=str
-    )
+    latencies = [value(samples, "portal_database_latency_seconds", **each) for each in (of_web, of_worker)]
+    assert latencies == [0.001, 0.004]
     assert (value(samples, "portal_redis_up", **of_web), value(samples, "portal_redis_up", **of_worker)) == (1, 0)
     started = value(samples, "portal_process_start_time_seconds", **of_web, host="test-host", pid=str(web.pid))
     assert started == pytest.approx(web.process_started_at.timestamp(), abs=0.01)
