@@ -392,6 +392,8 @@ class OneStepConsumer:
             if first is not None:
                 self.hub.end(first.session_id, reason="closed_1008")
             raise
+        if first is not None:
+            self.hub.traffic.sessions_ended["superseded"] += 1
         try:
             await self._greet(hello, opened)
         finally:

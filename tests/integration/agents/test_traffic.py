@@ -84,6 +84,17 @@ async def test_a_session_that_a_newer_one_superseded_is_told_from_others(connect
     assert counts(samples, "portal_sessions_ended_total", "status") == {"superseded": 1}
 
 
+async def test_a_session_that_ends_by_a_second_hello_on_its_socket_is_superseded(connect):
+    agent = Agent()
+    socket = await connect(agent)
+
+    await socket.hello(agent)
+
+    samples = await published(connect.hub)
+    assert [value for _, value in samples["portal_sessions_opened_total"]] == [2]
+    assert counts(samples, "portal_sessions_ended_total", "status") == {"superseded": 1}
+
+
 async def test_frames_that_cannot_be_read_are_counted_by_why(connect, settings):
     settings.AGENT_FRAME_MAX_BYTES = 1000
     for sent in ({"bytes_data": b"x"}, {"text_data": "x" * 1001}, {"text_data": "no JSON"}):

@@ -76,16 +76,23 @@ def test_no_rows_need_no_statement(django_assert_num_queries):
 
 @pytest.mark.needs_postgres
 @pytest.mark.django_db(transaction=True)
-def test_callers_at_once_do_not_lock_each_other_out():
+@pytest.mark.parametrize("way", ["update", "upsert"])
+def test_callers_at_once_do_not_lock_each_other_out(way):
     ids = [instance.pk for instance in InstanceFactory.create_batch(40)]
     barrier, failures = threading.Barrier(2), []
+
+    def change(order, number):
+        if way == "update":
+            update([(pk, f"n{number}", NOW, number) for pk in order])
+        else:
+            bulk.upsert(TaskControls, ("instance", "controls", "updated_at"), [(pk, [number], NOW) for pk in order])
 
     def update_rounds(order):
         try:
             for number in range(40):
                 barrier.wait(30)
                 with transaction.atomic():
-                    update([(pk, f"n{number}", NOW, number) for pk in order])
+                    change(order, number)
         except Exception as error:
             failures.append(error)
             barrier.abort()
