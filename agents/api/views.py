@@ -1,7 +1,5 @@
 """The product's own collections: instances, sessions and commands of every dialect. Newest first, by cursor."""
 
-from django.contrib.auth.models import User
-from rest_framework.request import Request
 from rest_framework.response import Response
 
 from agents.api.fleet import FleetView
@@ -15,19 +13,11 @@ from agents.api.serializers import (
 from agents.selectors.commands import commands, get_command
 from agents.selectors.instances import get_instance, instances
 from agents.selectors.sessions import sessions
-from agents.services.actors import Actor
 from agents.services.commands import cancel_command
+from controlplane.access.actors import actor_of
 from controlplane.access.policy import COMMANDS_NEED_OPERATOR
 from controlplane.common.rest.paging import slice_of, slice_serializer
 from controlplane.common.rest.views import endpoint
-
-
-def actor_of(request: Request) -> Actor:
-    """Who acts in this request; `request.user` is a person, or the one whose token a program shows."""
-    user = request.user
-    if not isinstance(user, User):
-        raise TypeError("An anonymous request acts as nobody.")
-    return Actor(user.get_username(), user.pk)
 
 
 class InstancesView(FleetView):

@@ -27,7 +27,6 @@ from agents.gateways.dispatch import Dispatcher, Socket
 from agents.gateways.inbox import ReadAhead
 from agents.gateways.traffic import Traffic, TrafficFigures
 from agents.models import Replica, Session
-from agents.services.actors import SYSTEM
 from agents.services.commands import push_sync
 from agents.services.holding import Pulse, pulse
 from agents.services.latency import LatencyFigures, database_latency_s, redis_latency_s
@@ -45,6 +44,7 @@ from agents.services.sessions import (
 )
 from agents.services.tokens import Credential, check_configured_token, check_stored_tokens
 from agents.services.transitions import store_transitions
+from controlplane.common.actors import SYSTEM
 from controlplane.common.batching import BatcherFigures, MicroBatcher
 from controlplane.common.database import OwnConnections, renew_connection
 from controlplane.common.gathering import Gatherer

@@ -22,17 +22,17 @@ def commands(
 ) -> QuerySet[Command]:
     """Commands with their instance and its service; whatever is None does not narrow."""
     wanted = {
-        "instance__service": service,
+        "service": service,
         "instance": instance_id,
-        "instance__service__name": service_name,
-        "instance__service__environment": environment,
+        "service__name": service_name,
+        "service__environment": environment,
         "kind": kind,
         "status": status,
         "task_name": task_name,
     }
     rows = Command.objects.select_related("instance__service").order_by("-created_at", "-id")
     return rows.filter(
-        within(environments, "instance__service__environment"),
+        within(environments, "service__environment"),
         **{name: value for name, value in wanted.items() if value is not None},
     )
 

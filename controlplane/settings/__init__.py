@@ -9,6 +9,8 @@ from controlplane.settings.storage import *  # noqa: F403
 from controlplane.settings.agents import *  # noqa: F403
 from controlplane.settings.metrics import *  # noqa: F403
 from controlplane.settings.background import *  # noqa: F403
+from controlplane.settings.access import *  # noqa: F403
+from controlplane.settings.headers import *  # noqa: F403
 from controlplane.settings.api import *  # noqa: F403
 from controlplane.settings.admin import *  # noqa: F403
 from controlplane.settings.first_start import *  # noqa: F403

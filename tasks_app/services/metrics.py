@@ -13,6 +13,7 @@ from tasks_app.services.totals import count_windows
 # Names that a Window and a MetricWindow share.
 _SHARED = (
     "instance_id",
+    "service_id",
     "task_name",
     "window_id",
     "received_at",

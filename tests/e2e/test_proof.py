@@ -299,7 +299,7 @@ def test_revoked_token_cuts_its_session_within_five_seconds(
 ) -> None:
     name = f"revoked-{generation}"
     secret = portal.run_python(
-        "from agents.services.actors import Actor\n"
+        "from controlplane.common.actors import Actor\n"
         "from agents.services.tokens import create_agent_token\n"
         f"print(create_agent_token(name='{name}', dialects=['onestep'], environments=['dev'], expires_at=None,"
         " actor=Actor('test'))[1])"
@@ -313,7 +313,7 @@ def test_revoked_token_cuts_its_session_within_five_seconds(
 
         portal.run_python(
             "from agents.models import AgentToken\n"
-            "from agents.services.actors import Actor\n"
+            "from controlplane.common.actors import Actor\n"
             "from agents.services.tokens import revoke_agent_token\n"
             f"revoke_agent_token(AgentToken.objects.get(name='{name}'), actor=Actor('test'))"
         )

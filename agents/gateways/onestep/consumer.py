@@ -7,9 +7,9 @@ import asyncio
 import logging
 import random
 import sys
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from datetime import datetime
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 from uuid import UUID
 
 from django.conf import settings
@@ -61,6 +61,8 @@ RATE_NOTICE_EVERY_S = 30
 # An answered command comes back as an acknowledgement and a result.
 _ANSWERS_PER_COMMAND = 2
 _ANSWER_TYPES = ("command_ack", "command_result")
+# Frames that nobody may send to the portal.
+_OF_THE_PORTAL = frozenset({"hello_ack", "command", "error"})
 # A close frame carries 125 bytes, two of them the code.
 _REASON_MAX_BYTES = 123
 
@@ -359,18 +361,14 @@ class OneStepConsumer:
         if envelope.type == "hello":
             await self._hello(await _parsed(len(envelope.payload), protocol.parse_hello, envelope.payload))
             return
-        handler = {
-            "telemetry": self._telemetry,
-            "command_ack": self._command_ack,
-            "command_result": self._command_result,
-        }.get(envelope.type)
-        if handler is None and envelope.type not in {"hello_ack", "command", "error"}:
+        handler = _HANDLERS.get(envelope.type)
+        if handler is None and envelope.type not in _OF_THE_PORTAL:
             raise ProtocolError("invalid_message", f"Unknown frame type {envelope.type[:64]!r}.", closes=True)
         if context is None:
             raise ProtocolError("session_not_initialized", "The first frame must be a hello.", closes=True)
         if handler is None:
             raise ProtocolError("invalid_message", f"Only the portal sends {envelope.type}.", closes=False)
-        await handler(envelope.payload, context, size_bytes)
+        await handler(self, envelope.payload, context, size_bytes)
 
     async def _hello(self, hello: Hello) -> None:
         if not self.credential.speaks_for(hello.service.environment):
@@ -572,6 +570,14 @@ class OneStepConsumer:
             logger.info("onestep.goodbye_unheard session=%s error=%r", self.session_id, error)
         finally:
             self._is_open = False
+
+
+# Beside the hello, what an agent may send once it has a session.
+_HANDLERS: Final[Mapping[str, Callable[[OneStepConsumer, Any, SessionContext, int], Awaitable[None]]]] = {
+    "telemetry": OneStepConsumer._telemetry,  # noqa: SLF001 -- of this very module
+    "command_ack": OneStepConsumer._command_ack,  # noqa: SLF001
+    "command_result": OneStepConsumer._command_result,  # noqa: SLF001
+}
 
 
 def _heartbeat_interval_s() -> int:

@@ -266,6 +266,7 @@ def _parse_metrics(metrics: wire.Metrics[Any], context: SessionContext, received
         samples = _records(task.custom_metrics or (), wire.CustomMetric, _sample, parsed, most=SAMPLES_MAX)
         return reports.Window(
             instance_id=context.instance_id,
+            service_id=context.service_id,
             task_name=task.task_name,
             window_id=task.window_id,
             started_at=started_at,

@@ -30,11 +30,16 @@ class InvalidRequestSerializer(serializers.Serializer[Any]):
 
 
 _MEANING = {
-    401: "Nobody is logged in, the token is unknown, revoked or expired, or the login is too old for this.",
-    403: "The role, or the scope of the token, does not allow it.",
+    401: (
+        "Nobody is logged in, the token is unknown, revoked or expired, the login is too old for this, or the username "
+        "or password is wrong."
+    ),
+    403: "The role, or the scope of the token, does not allow it, or a page of a foreign origin asks with a cookie.",
     404: "It does not exist.",
     409: "The state of things does not allow it now.",
     413: "The body is larger than 2 MiB.",
+    429: "Too many; the same is taken again after `Retry-After` seconds.",
+    503: "It cannot be done yet, or for now.",
 }
 
 
@@ -70,10 +75,18 @@ class EndpointSchema(AutoSchema):
         declared = self._declared
         if declared is None:
             return super().get_response_serializers()
-        refusals = {401, 403, *declared.refusals, *({413} if declared.body else ())}
+        refusals = {
+            *(() if declared.open_to_anybody else (401, 403)),
+            *declared.refusals,
+            *({413} if declared.body else ()),
+        }
         answers: dict[int, Any] = {200: declared.responds, 422: InvalidRequestSerializer}
         answers |= {code: OpenApiResponse(ErrorSerializer, _MEANING[code]) for code in refusals}
         return dict(sorted(answers.items()))
+
+    def get_auth(self) -> list[dict[str, list[str]]]:
+        schemes: list[dict[str, list[str]]] = list(super().get_auth())
+        return [*schemes, {}] if self._declared and self._declared.open_to_anybody else schemes
 
     def get_summary(self) -> str | None:
         declared = self._declared

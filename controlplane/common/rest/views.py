@@ -31,13 +31,17 @@ View = TypeVar("View", bound="ApiView")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What one handler takes and gives. `refusals` are the statuses beside 401, 403 and 422 that it can answer."""
+    """What one handler takes and gives. `refusals` are the statuses beside 401, 403 and 422 that it can answer.
+
+    One that is `open_to_anybody` asks for no login, and names 401 and 403 among its refusals where it has them.
+    """
 
     summary: str
     responds: type[serializers.BaseSerializer[Any]]
     query: type[QuerySerializer] | None = None
     body: type[BodySerializer] | None = None
     refusals: tuple[int, ...] = ()
+    open_to_anybody: bool = False
 
 
 def endpoint(
@@ -47,6 +51,7 @@ def endpoint(
     query: type[QuerySerializer] | None = None,
     body: type[BodySerializer] | None = None,
     refusals: tuple[int, ...] = (),
+    open_to_anybody: bool = False,
 ) -> Callable[[Callable[[View], Response]], Callable[..., Response]]:
     """Declare a handler of an ApiView; a handler without this answers 404. It takes what the view validated."""
 
@@ -55,7 +60,7 @@ def endpoint(
         def handle(view: View, *args: object, **kwargs: object) -> Response:  # noqa: ARG001 -- DRF's signature
             return handler(view)
 
-        handle.endpoint = Endpoint(summary, responds, query, body, refusals)  # type: ignore[attr-defined]
+        handle.endpoint = Endpoint(summary, responds, query, body, refusals, open_to_anybody)  # type: ignore[attr-defined]
         return handle
 
     return declare
@@ -97,7 +102,7 @@ class ApiView(APIView):
         if declared is None:
             raise exceptions.NotFound
         self.perform_authentication(request)
-        if not request.user.is_authenticated:
+        if not request.user.is_authenticated and not declared.open_to_anybody:
             raise exceptions.NotAuthenticated
         self.params = self._validate_path(kwargs)
         self.query = self._validate_query(request, declared)
@@ -123,15 +128,22 @@ class ApiView(APIView):
         return values
 
     def _validate_query(self, request: Request, declared: Endpoint) -> Mapping[str, Any]:
-        given = {name: texts[-1] for name, texts in request.query_params.lists()}
         problems = [
             problem("string_unstorable", ["query", name], "Input should not hold a NUL", text)
-            for name, text in given.items()
+            for name, texts in request.query_params.lists()
+            for text in texts
             if unstorable(name) or unstorable(text)
         ]
         if problems:
             raise RequestInvalid(problems)
-        return self._validated(declared.query, given, "query") if declared.query else {}
+        if declared.query is None:
+            return {}
+        fields = declared.query().fields
+        given = {
+            name: texts if isinstance(fields.get(name), serializers.ListField) else texts[-1]
+            for name, texts in request.query_params.lists()
+        }
+        return self._validated(declared.query, given, "query")
 
     def _validate_body(self, request: Request, declared: Endpoint) -> Mapping[str, Any]:
         if declared.body is None:

@@ -30,8 +30,9 @@ MAKE_API_TOKEN = """
 from django.contrib.auth.models import User
 from controlplane.access.models import ApiToken
 from controlplane.access.services import create_api_token
+from controlplane.common.actors import SYSTEM
 user = User.objects.filter(is_superuser=True).first() or User.objects.create_superuser("e2e")
-print(create_api_token(name="e2e", user=user, scope=ApiToken.Scope.ADMIN)[1])
+print(create_api_token(name="e2e", user=user, scope=ApiToken.Scope.ADMIN, actor=SYSTEM)[1])
 """
 
 

@@ -9,10 +9,10 @@ from django.test import Client
 
 from agents.models import CommandTotals, Replica
 from agents.services import latency, transitions
-from agents.services.actors import Actor
 from agents.services.commands import cancel_command, queue_commands
 from agents.services.latency import database_latency_s, redis_latency_s
 from agents.services.orders import Order
+from controlplane.common.actors import Actor
 from controlplane.prometheus import views
 from controlplane.prometheus.kept import Keeper
 from controlplane.runtime.parts import ReplicaPresence

@@ -11,10 +11,10 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 
 from agents.models import AgentToken, BackgroundJob
-from agents.services.actors import SYSTEM
 from agents.services.tokens import create_agent_token
 from controlplane import health
 from controlplane.celery import app as celery_app
+from controlplane.common.actors import SYSTEM
 from tests.e2e.harness.waiting import eventually
 from tests.integration.controlplane.portals import make_up
 from tests.servers import private_postgres, private_valkey

@@ -17,6 +17,7 @@ from controlplane.access.models import ApiToken
 from controlplane.access.services import create_api_token
 from controlplane.celery import app as celery_app
 from controlplane.common import gauges
+from controlplane.common.actors import SYSTEM
 from controlplane.common.gauges import publish_gauge, published_gauges
 from controlplane.prometheus import kept, views
 from controlplane.prometheus.kept import Busy, Keeper
@@ -97,7 +98,7 @@ def test_a_stored_token_of_either_kind_makes_a_bad_bearer_a_bad_bearer(client, s
     if kind == "agent":
         AgentTokenFactory()
     else:
-        create_api_token(name="a", user=user_in("viewer"))
+        create_api_token(name="a", actor=SYSTEM, user=user_in("viewer"))
 
     assert client.get("/metrics", headers=bearer("wrong")).status_code == 401
 
@@ -129,7 +130,7 @@ def test_an_agent_token_opens_while_it_can_be_used(client, changes, status):
     ],
 )
 def test_an_api_token_that_may_read_opens(client, role, changes, status):
-    token, secret = create_api_token(name="a", user=user_in(role), scope=ApiToken.Scope.READ)
+    token, secret = create_api_token(name="a", actor=SYSTEM, user=user_in(role), scope=ApiToken.Scope.READ)
     ApiToken.objects.filter(pk=token.pk).update(**changes)
 
     assert client.get("/metrics", headers=bearer(secret)).status_code == status
@@ -151,7 +152,7 @@ def test_a_narrowed_token_sees_the_series_of_its_environments_alone(client, kind
         AgentTokenFactory(secret="oat_known", environments=["staging", "dev"])
         secret = "oat_known"
     else:
-        _, secret = create_api_token(name="a", user=user_in("viewer"), environments=["staging", "dev"])
+        _, secret = create_api_token(name="a", actor=SYSTEM, user=user_in("viewer"), environments=["staging", "dev"])
 
     samples = scrape(client, secret)
 

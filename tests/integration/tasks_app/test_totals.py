@@ -293,7 +293,7 @@ def test_what_was_left_out_is_told_once_an_hour_and_instance(agent, settings):
 
 
 def fill():
-    migration = importlib.import_module("tasks_app.migrations.0006_fill_totals").Migration
+    migration = importlib.import_module("tasks_app.migrations.0009_fill_totals").Migration
     with connection.cursor() as cursor:
         for operation in migration.operations:
             cursor.execute(operation.sql)

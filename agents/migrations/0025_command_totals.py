@@ -5,7 +5,7 @@ class Migration(migrations.Migration):
     """Counts of commands by status that outlive the commands; they begin at none."""
 
     dependencies = [
-        ("agents", "0013_index_arrival"),
+        ("agents", "0024_kinds_of_changes"),
     ]
 
     operations = [

@@ -67,7 +67,7 @@ class Migration(migrations.Migration):
     """
 
     dependencies = [
-        ("tasks_app", "0005_totals"),
+        ("tasks_app", "0008_totals"),
     ]
 
     operations = [

@@ -11,8 +11,8 @@ class Migration(migrations.Migration):
     """
 
     dependencies = [
-        ("agents", "0013_index_arrival"),
-        ("tasks_app", "0004_index_arrival"),
+        ("agents", "0024_kinds_of_changes"),
+        ("tasks_app", "0007_index_windows_of_services"),
     ]
 
     operations = [
