@@ -14,6 +14,7 @@ from controlplane.common.rest.paths import NameConverter
 from controlplane.common.rest.views import NotFoundView
 from controlplane.console.views import browsers_log_in, change_own_password, favicon, login_again
 from controlplane.health import healthz, readyz
+from controlplane.prometheus.views import metrics
 
 # The script of the page is an answer of its own, since no inline script runs.
 _api_docs = csp_update(settings.CSP_OF_API_DOCS)(
@@ -25,6 +26,7 @@ register_converter(NameConverter, "name")
 urlpatterns = [
     path("healthz", healthz),
     path("readyz", readyz),
+    path("metrics", metrics),
     path("favicon.ico", favicon),
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),

@@ -4,6 +4,7 @@ Packages below that may not import this app hand their changes to `controlplane.
 """
 
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,10 +12,12 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
 from django.utils import timezone
 
 from agents.models import Command, Event, Instance
 from agents.models.event import EventKind
+from agents.services.transitions import STATUS_OF, count_transitions
 from controlplane.common.bulk import insert_new
 from controlplane.common.changes import Change
 from controlplane.common.clean import clean_text
@@ -97,9 +100,13 @@ def command_event(command: Command, kind: EventKind, at: datetime, **fields: Any
 def record_events(events: Iterable[NewEvent]) -> None:
     """Store events; those whose `event_id` is stored already are left as they are.
 
-    Call it inside the transaction of what the events tell of.
+    Call it inside the transaction of what the events tell of. Moves of commands are counted once it is committed.
     """
-    insert_new(Event, _COLUMNS, [_row(event) for event in events])
+    written = list(events)
+    insert_new(Event, _COLUMNS, [_row(event) for event in written])
+    moves = Counter(STATUS_OF[event.kind] for event in written if event.kind in STATUS_OF)
+    if moves:
+        transaction.on_commit(lambda: count_transitions(moves))
 
 
 def record_changes(changes: Sequence[Change]) -> None:

@@ -15,6 +15,7 @@ _WORDS: Final[Mapping[Rule, str]] = {
     Door.STAFF: "any login of the console",
     Door.SUPERUSER: "superuser",
     Door.AGENT: "agent token",
+    Door.PROGRAM: "agent token, or API token of a viewer",
     Door.OWN_SESSION: "the session, for its own instance",
     Door.NOBODY: "nobody",
     Role.VIEWER: "viewer",

@@ -15,6 +15,7 @@ APP_LIST: Final = "admin/<app_label>/"
 PAGES: Final[Mapping[str, Mapping[str, Rule]]] = {
     "healthz": OPEN,
     "readyz": OPEN,
+    "metrics": {"GET": Door.PROGRAM},
     "favicon.ico": OPEN,
     # They lead to the console, which asks for the login.
     "": OPEN,

@@ -108,6 +108,12 @@ def use_api_token(secret: str) -> ApiToken | None:
     return token
 
 
+def has_api_tokens() -> bool:
+    """Whether any API token could be used now."""
+    unexpired = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
+    return ApiToken.objects.filter(unexpired, revoked_at=None, user__is_active=True).exists()
+
+
 def _find(hashes: Sequence[str]) -> list[list[tuple[Any, ...]]]:
     """The rows of each usable token, one per group of its user."""
     now = timezone.now()

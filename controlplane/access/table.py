@@ -23,6 +23,8 @@ class Door(enum.Enum):
     SUPERUSER = "superuser"
     # A program that shows a token for agents.
     AGENT = "agent"
+    # A program that shows a token for agents, or an API token of somebody with a role.
+    PROGRAM = "program"
     # The session that an agent opened, for its own instance alone.
     OWN_SESSION = "own session"
     NOBODY = "nobody"

@@ -81,10 +81,12 @@ async def agent_socket(scope: MutableMapping[str, Any], receive: Receive, send: 
         await turn_away(scope, send, "The database is away.", AWAY_RETRY_S)
         return
     if hub.is_database_away:
+        hub.traffic.connections_refused["database_away"] += 1
         await turn_away(scope, send, "The database is away.", random.randint(AWAY_RETRY_S, 2 * AWAY_RETRY_S))  # noqa: S311 -- no secret
         return
     entry = hub.admission.enter(asyncio.get_running_loop().time())
     if isinstance(entry, TurnedAway):
+        hub.traffic.connections_refused["too_many"] += 1
         await turn_away(scope, send, entry.detail, entry.retry_after_s)
         return
     try:
@@ -183,9 +185,11 @@ class OneStepConsumer:
             credential = await self.hub.credential(shown_token(self._scope), dialect=Dialect.ONESTEP)
         except DatabaseError:
             logger.exception("onestep.connect_failed")
+            self.hub.traffic.connections_refused["database_away"] += 1
             await turn_away(self._scope, self._send, "The database is away.", AWAY_RETRY_S)
             return False
         if credential is None:
+            self.hub.traffic.connections_refused["unauthorized"] += 1
             detail = "The agent token is missing, unknown, revoked, expired or not for this dialect."
             await self._note_refusal(detail)
             await deny(self._scope, self._send, status=401, detail=detail)
@@ -239,6 +243,7 @@ class OneStepConsumer:
             await self._send({"type": "websocket.send", "text": frame})
 
     async def _refuse(self, error: ProtocolError) -> None:
+        self.hub.traffic.frames_refused[error.code] += 1
         await self._send_frame(build_error(error.code, str(error), closes=error.closes))
         if error.closes:
             await self._close(CLOSE_POLICY_VIOLATION, str(error))
@@ -285,11 +290,13 @@ class OneStepConsumer:
             return
         if text is None:
             error = ProtocolError("invalid_message", "Binary frames are not part of this protocol.", closes=True)
+            self.hub.traffic.frames_refused["binary"] += 1
             await self._send_frame(build_error(error.code, str(error), closes=True))
             await self._close(CLOSE_UNSUPPORTED_DATA, str(error))
             return
         if len(text) > settings.AGENT_FRAME_MAX_BYTES:
             # Servers with a limit of their own never let it come this far.
+            self.hub.traffic.frames_refused["too_big"] += 1
             await self._close(CLOSE_TOO_BIG, f"A frame may have {settings.AGENT_FRAME_MAX_BYTES} bytes at most.")
             return
         self._in_hand, context = text, self._context
@@ -313,6 +320,7 @@ class OneStepConsumer:
         """Say that the portal failed; who has no session after that, and no deadline for one, must come again."""
         message = "The portal failed on this frame."
         is_lost = self._context is None and self._goodbye is None
+        self.hub.traffic.frames_refused["internal_error"] += 1
         await self._send_frame(build_error("internal_error", message, closes=is_lost))
         if is_lost:
             await self._close(CLOSE_INTERNAL_ERROR, message)
@@ -343,6 +351,7 @@ class OneStepConsumer:
         is_answer = False
         try:
             envelope = await _parsed(len(text), parse_envelope, text)
+            self.hub.traffic.received(envelope.type)
             is_answer = envelope.type in _ANSWER_TYPES
         finally:
             await self._pace(len(text), is_answer=is_answer)
@@ -381,6 +390,8 @@ class OneStepConsumer:
             if first is not None:
                 self.hub.end(first.session_id, reason="closed_1008")
             raise
+        if first is not None:
+            self.hub.traffic.sessions_ended["superseded"] += 1
         try:
             await self._greet(hello, opened)
         finally:
@@ -436,6 +447,7 @@ class OneStepConsumer:
             await self._want_sync(parsed.reports[0], context)
 
     async def _tell_rejected(self, parsed: protocol.ParsedTelemetry, context: SessionContext) -> None:
+        self.hub.traffic.records_refused[parsed.channel] += parsed.rejected_count
         rejection = Rejection(
             session_id=context.session_id,
             instance_id=context.instance_id,
@@ -505,9 +517,13 @@ class OneStepConsumer:
             # Errors to somebody who does not read them would pile up.
             return
         elif isinstance(error, CommandUnknown | DuplicateResult):
-            self._outbox.post([build_error(error.code, str(error), closes=False)])
+            self._post_error(error.code, str(error))
         else:
-            self._outbox.post([build_error("internal_error", "The portal failed on this frame.", closes=False)])
+            self._post_error("internal_error", "The portal failed on this frame.")
+
+    def _post_error(self, code: str, message: str) -> None:
+        self.hub.traffic.frames_refused[code] += 1
+        self._outbox.post([build_error(code, message, closes=False)])
 
     def _salvage(self) -> None:
         """Hand over the telemetry in hand and what was read ahead: the server ends."""

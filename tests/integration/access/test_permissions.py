@@ -79,11 +79,12 @@ class Caller:
             Door.LOGGED_IN: self.has_session,
             Door.STAFF: self.is_staff,
             Door.SUPERUSER: self.is_superuser,
+            Door.PROGRAM: self.is_agent or (self.is_known and not self.has_session),
         }.get(rule, False)
 
     def may_page(self, rule):
-        """The same for a page of the console, which knows no tokens."""
-        return rule is Door.ANYBODY or (self.is_staff and self.may(rule))
+        """The same for a page; those of the console know no tokens."""
+        return rule is Door.ANYBODY or ((self.is_staff or rule is Door.PROGRAM) and self.may(rule))
 
     def call(self, verb, url, data=None, **options):
         return self.client.generic(verb, url, headers=self.headers, **options) if data is None else self.post(url, data)
