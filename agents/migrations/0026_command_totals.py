@@ -5,7 +5,7 @@ class Migration(migrations.Migration):
     """Counts of commands by status that outlive the commands; they begin at none."""
 
     dependencies = [
-        ("agents", "0024_kinds_of_changes"),
+        ("agents", "0025_events_of_services_with_their_kind"),
     ]
 
     operations = [
