@@ -19,6 +19,7 @@ from channels.routing import ProtocolTypeRouter  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.core.handlers.asgi import ASGIHandler  # noqa: E402
 
+from agents.api.live.stream import end_streams  # noqa: E402
 from agents.gateways.hub import running_hub, stop_hub  # noqa: E402
 from agents.gateways.onestep.consumer import agent_socket  # noqa: E402
 from controlplane.common.bodies import limit_bodies  # noqa: E402
@@ -43,6 +44,7 @@ async def lifespan(_scope: Scope, receive: Receive, send: Send) -> None:
                 raise
             await send({"type": "lifespan.startup.complete"})
         else:
+            await end_streams()
             await stop_hub()
             await send({"type": "lifespan.shutdown.complete"})
             return

@@ -25,7 +25,8 @@ MESSAGE_MAX_CHARACTERS: Final = 500
 _ROUTINE: Final = ", ".join(f"'{kind}'" for kind in ROUTINE_KINDS)
 # Spelled as the index `event_stream` has it.
 STREAMED_SQL: Final = f"NOT (kind IN ({_ROUTINE}))"
-_CURSOR = re.compile(r"([0-9a-f]{8})-([0-9]{1,19})-([0-9]{1,19})-([0-9]{1,12})")
+CURSOR_PATTERN: Final = "([0-9a-f]{8})-([0-9]{1,19})-([0-9]{1,19})-([0-9]{1,12})"
+_CURSOR = re.compile(CURSOR_PATTERN)
 
 
 class Position(NamedTuple):

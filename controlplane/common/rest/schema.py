@@ -35,6 +35,8 @@ _MEANING = {
     404: "It does not exist.",
     409: "The state of things does not allow it now.",
     413: "The body is larger than 2 MiB.",
+    429: "Too much of this is going on for this user; `Retry-After` says when to come again.",
+    503: "There is no room for it now; `Retry-After` says when to come again.",
 }
 
 
@@ -60,6 +62,10 @@ class EndpointSchema(AutoSchema):
             for name, field in self.view.path_fields.items()
             if f"{{{name}}}" in self.path
         ]
+        parameters += [
+            OpenApiParameter(header, OpenApiTypes.STR, OpenApiParameter.HEADER, description=meaning)
+            for header, meaning in declared.headers.items()
+        ]
         return [*parameters, *([declared.query] if declared.query else [])]
 
     def get_request_serializer(self) -> Any:
@@ -71,9 +77,10 @@ class EndpointSchema(AutoSchema):
         if declared is None:
             return super().get_response_serializers()
         refusals = {401, 403, *declared.refusals, *({413} if declared.body else ())}
-        answers: dict[int, Any] = {200: declared.responds, 422: InvalidRequestSerializer}
+        answers: dict[Any, Any] = {422: InvalidRequestSerializer}
         answers |= {code: OpenApiResponse(ErrorSerializer, _MEANING[code]) for code in refusals}
-        return dict(sorted(answers.items()))
+        good = (200, declared.media_type) if declared.responds is None else 200
+        return {good: declared.responds or OpenApiTypes.STR} | dict(sorted(answers.items()))
 
     def get_summary(self) -> str | None:
         declared = self._declared
