@@ -1,6 +1,7 @@
 """One client of the stream: who it is, what it asked for, and what waits for it."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from django.conf import settings
@@ -9,6 +10,8 @@ from agents.api.live.messages import Filter, Message
 from agents.api.live.outlet import Outlet
 from agents.selectors.stream import Cursor, Position, StreamedEvent
 from controlplane.access.standing import Admission, Login
+
+logger = logging.getLogger(__name__)
 
 
 class Client:
@@ -74,5 +77,6 @@ class Client:
     def abort(self) -> None:
         """End the connection with whatever is on its way: closing it would wait for a peer that does not read."""
         if self._task is not None:
+            logger.info("stream.hung_up reason=%s user=%s", self.outlet.closed_for, self.login.user_id)
             self._hang_up()
             self._task.cancel()
