@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from django.conf import settings
 
@@ -59,9 +59,12 @@ class Client:
         # What is of no environment is not for those who may see some alone.
         return (allowed is None or event.environment in allowed) and self._wanted.takes(event)
 
-    def offer(self, message: Message) -> None:
-        if message.position > self.place and self.sees(message.event):
-            self.put(message.frame)
+    def offer(self, messages: Sequence[Message], *, end: Position) -> None:
+        """Take what is new and meant for this client of a stretch of the stream that ends there."""
+        for message in messages:
+            if message.position > self.place and self.sees(message.event):
+                self.put(message.frame)
+        self.place = max(self.place, end)
 
     def put(self, frame: bytes) -> None:
         self.outlet.put(frame)

@@ -191,21 +191,22 @@ class LiveStream:
             await self._restart()
             return True
         self._life = stretch.life
-        self._hand_over(stretch)
+        await self._hand_over(stretch)
         self._started.set()
         self._note_look(stretch)
         return stretch.is_whole
 
-    def _hand_over(self, stretch: Stretch) -> None:
+    async def _hand_over(self, stretch: Stretch) -> None:
         now = timezone.now()
+        # First: whoever joins in the meantime has seen this stretch, or begins behind it.
         self._position = stretch.end
         joined = [client for client in self._clients if client.has_joined]
-        for event in stretch.events if joined else ():
-            message = event_message(event, life=self._life, now=now)
-            for client in joined:
-                client.offer(message)
+        messages = [event_message(event, life=self._life, now=now) for event in (stretch.events if joined else ())]
         for client in joined:
-            client.place = max(client.place, stretch.end)
+            client.offer(messages, end=stretch.end)
+            if messages:
+                # Agents are heard on this loop, and must not wait for hundreds of clients.
+                await asyncio.sleep(0)
 
     async def _restart(self) -> None:
         """Begin anew in another life of the database: what clients saw before may never have happened in this one."""

@@ -14,7 +14,7 @@ from django.db import connection
 from django.utils import timezone
 
 from agents.api.live.seats import seats
-from agents.api.live.stream import end_streams
+from agents.api.live.stream import end_streams, stream_here
 from agents.models import Event
 from agents.services.events import portal_event, record_events
 from controlplane.access.models import ApiToken
@@ -432,6 +432,7 @@ async def test_stream_ends_with_its_login(log_in, end):
 
 async def test_who_reads_too_slowly_is_cut_and_goes_on_from_where_it_was(settings):
     settings.STREAM_QUEUE_MESSAGES, settings.STREAM_BATCH = 5, 2
+    settings.STREAM_CUT_GRACE_S = 30
     headers = await viewer()
     async with streaming() as connect:
         slow, other = await connect(headers), await connect(headers)
@@ -572,6 +573,20 @@ async def test_clients_of_a_process_that_stops_are_told_to_come_again():
         assert time.monotonic() - began < 2
         late = await connect(headers)
         assert (await late.message()).data["reason"] == "shutdown"
+
+
+async def test_clients_are_told_when_the_database_is_another_one_than_before():
+    async with streaming() as connect:
+        client = await connect(await viewer())
+        place = (await client.message()).id
+        stream_here()._life = "ffffffff"
+
+        reset = await client.message()
+        told = await in_thread(make)
+
+        assert (reset.data["channel"], reset.data["reason"]) == ("reset", "database_restored")
+        assert reset.id.split("-")[0] == place.split("-")[0]
+        assert await client.events(1) == [told]
 
 
 @asynccontextmanager
