@@ -21,6 +21,7 @@ from django.contrib import admin  # noqa: E402
 from django.core.handlers.asgi import ASGIHandler  # noqa: E402
 from django.urls import get_resolver  # noqa: E402
 
+from agents.api.live.stream import end_streams  # noqa: E402
 from agents.gateways.hub import running_hub, stop_hub  # noqa: E402
 from agents.gateways.onestep.consumer import agent_socket  # noqa: E402
 from controlplane.access.declared import ensure_declared  # noqa: E402
@@ -46,6 +47,7 @@ async def lifespan(_scope: Scope, receive: Receive, send: Send) -> None:
                 raise
             await send({"type": "lifespan.startup.complete"})
         else:
+            await end_streams()
             await stop_hub()
             await send({"type": "lifespan.shutdown.complete"})
             return

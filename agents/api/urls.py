@@ -3,6 +3,7 @@
 from django.urls import path
 
 from agents.api import views
+from agents.api.live.views import UiStreamView
 
 urlpatterns = [
     path("instances", views.InstancesView.as_view()),
@@ -11,4 +12,5 @@ urlpatterns = [
     path("commands", views.CommandsView.as_view()),
     path("commands/<name:command_id>", views.CommandView.as_view()),
     path("commands/<name:command_id>/cancel", views.CommandCancelView.as_view()),
+    path("ui/stream", UiStreamView.as_view()),
 ]

@@ -11,7 +11,7 @@ Environments: TypeAlias = Collection[str] | None
 
 # What was done to people, their roles and their tokens is told to administrators alone, and so is what was done to
 # anything of an app that is not named here.
-_OPEN_APPS = ("agents", "tasks_app", "notifications")
+_OPEN_PREFIXES = ("agents.", "tasks_app.", "notifications.")
 
 
 def told_to(*, administrator: bool) -> Q:
@@ -19,9 +19,14 @@ def told_to(*, administrator: bool) -> Q:
     if administrator:
         return Q()
     told = Q(subject="")
-    for app in _OPEN_APPS:
-        told |= Q(subject__startswith=f"{app}.")
+    for prefix in _OPEN_PREFIXES:
+        told |= Q(subject__startswith=prefix)
     return told
+
+
+def is_told(subject: str, *, administrator: bool) -> bool:
+    """The same of one event, by its subject."""
+    return administrator or not subject or subject.startswith(_OPEN_PREFIXES)
 
 
 def within(environments: Environments, path: str) -> Q:

@@ -1,4 +1,4 @@
-"""Migration operations that Django lacks: partitions by week, and storage parameters, both on PostgreSQL only."""
+"""Migration operations that Django lacks: partitions by week, and what else PostgreSQL alone keeps of a table."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -160,6 +160,51 @@ class ReplaceIndexByPartition(_OnPostgres):
         statements.index_by_partition(model._meta.db_table, fresh, definition, unique=self.unique)
         statements.run(f'DROP INDEX "{self.name}"')
         statements.run(f'ALTER INDEX "{fresh}" RENAME TO "{self.name}"')
+
+
+TRANSACTION_COLUMN = "txid"
+
+
+class RecordTransaction(_OnPostgres):
+    """On PostgreSQL, a column that tells which transaction inserted a row; Django's models do not know it.
+
+    It is NULL in rows that are there already, and its default fills it in all others, whichever statement brings them:
+    added without one and given it afterwards, it rewrites nothing. The table is locked for a moment.
+    """
+
+    def describe(self) -> str:
+        return f"Record which transaction inserts each row of {self.model_name}"
+
+    def apply(self, model: type[models.Model], editor: BaseDatabaseSchemaEditor) -> None:
+        table = editor.quote_name(model._meta.db_table)
+        editor.execute(f"ALTER TABLE {table} ADD COLUMN {TRANSACTION_COLUMN} xid8")
+        editor.execute(f"ALTER TABLE {table} ALTER COLUMN {TRANSACTION_COLUMN} SET DEFAULT pg_current_xact_id()")
+
+    def revert(self, model: type[models.Model], editor: BaseDatabaseSchemaEditor) -> None:
+        editor.execute(f"ALTER TABLE {editor.quote_name(model._meta.db_table)} DROP COLUMN {TRANSACTION_COLUMN}")
+
+
+class IndexTransactions(_OnPostgres):
+    """On PostgreSQL, an index of (txid, id) over the rows that fulfil `condition`, in a table that is split by week.
+
+    Built as AddIndexByPartition does it; the migration must say `atomic = False`. `condition` is SQL on the columns.
+    """
+
+    def __init__(self, model_name: str, name: str, condition: str) -> None:
+        super().__init__(model_name)
+        self.name, self.condition = name, condition
+
+    def describe(self) -> str:
+        return f"Index the transactions of {self.model_name}"
+
+    def apply(self, model: type[models.Model], editor: BaseDatabaseSchemaEditor) -> None:
+        where = f"{TRANSACTION_COLUMN} IS NOT NULL AND {self.condition}"
+        _Editor(editor).index_by_partition(
+            model._meta.db_table, self.name, f" ({TRANSACTION_COLUMN}, id) WHERE {where}"
+        )
+
+    def revert(self, model: type[models.Model], editor: BaseDatabaseSchemaEditor) -> None:  # noqa: ARG002
+        editor.execute(f"DROP INDEX {editor.quote_name(self.name)}")
 
 
 class PartitionByWeek(_OnPostgres):

@@ -11,12 +11,29 @@ from django.core import signals
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.db import close_old_connections
-from django.http import FileResponse, JsonResponse
+from django.http import FileResponse, HttpRequest, JsonResponse
 from django.urls import set_script_prefix
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
+
+
+# An extension of the scope with what ends its connection at once, whatever is on its way: closing it would wait for a
+# peer that does not read.
+HANG_UP_EXTENSION = "portal.hang_up"
+
+
+def hang_up_of(request: HttpRequest) -> Callable[[], None]:
+    """What ends the connection of a request at once; does nothing where the server has no such thing."""
+    extension: dict[str, Callable[[], None]] = (
+        getattr(request, "scope", {}).get("extensions", {}).get(HANG_UP_EXTENSION, {})
+    )
+    return extension.get("hang_up", _cannot_hang_up)
+
+
+def _cannot_hang_up() -> None:
+    """Servers of tests."""
 
 
 class ThreadedHandler(ASGIHandler):

@@ -20,8 +20,8 @@ from controlplane.runtime.preflight import (
 )
 from controlplane.runtime.supervisor import Part, Supervisor, end_process
 
-# What closing sockets and signing off take beside the waits that are bounded by settings.
-_SIGN_OFF_S = 0.6
+# What ending streams, closing sockets and signing off take beside the waits that are bounded by settings.
+_SIGN_OFF_S = 0.8
 
 
 class PartCommand(BaseCommand):

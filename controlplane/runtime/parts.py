@@ -18,13 +18,16 @@ from celery.worker.worker import WorkController
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 from django_celery_beat.schedulers import DatabaseScheduler
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from agents.api.live.stream import end_streams
 from agents.models import Replica
 from agents.services.latency import LatencyFigures, database_latency_s, redis_latency_s
 from agents.services.replicas import start_replica, stop_replica, touch_replica
 from agents.services.transitions import store_transitions
 from controlplane.celery import app as celery_app
+from controlplane.common.serving import HANG_UP_EXTENSION
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +59,7 @@ class WebPart:
             uvicorn.Config(
                 ":".join(settings.ASGI_APPLICATION.rsplit(".", 1)),
                 loop="uvloop",
-                http="httptools",
+                http=PageProtocol,
                 ws=AgentProtocol,
                 ws_max_size=settings.AGENT_FRAME_MAX_BYTES,
                 ws_ping_interval=settings.AGENT_PING_INTERVAL_S,
@@ -101,6 +104,14 @@ def _spare_the_collector() -> None:
     gc.set_threshold(_COLLECT_AFTER, 5, 5)
 
 
+class PageProtocol(HttpToolsProtocol):
+    """uvicorn's `httptools`, with a way to hang up on a peer that does not read what it is sent."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {HANG_UP_EXTENSION: {"hang_up": self.transport.abort}}
+
+
 class AgentProtocol(WebSocketsSansIOProtocol):
     """uvicorn's `websockets-sansio`, but for frames that came in one read with a broken or too large one.
 
@@ -116,6 +127,11 @@ class AgentProtocol(WebSocketsSansIOProtocol):
 
 class _Server(uvicorn.Server):
     on_started: Callable[[], None] | None = None
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # First: uvicorn waits for open requests, and streams never end by themselves.
+        await end_streams()
+        await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

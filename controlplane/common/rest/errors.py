@@ -154,8 +154,8 @@ def _detail(text: str, code: int, exc: Exception) -> Response:
     response = Response({"detail": text}, code)
     if code == status.HTTP_401_UNAUTHORIZED:
         response["WWW-Authenticate"] = 'Bearer realm="api"'
-    elif isinstance(exc, TooMany):
-        response["Retry-After"] = str(exc.retry_after_s)
+    elif (retry_after_s := getattr(exc, "retry_after_s", None)) is not None:
+        response["Retry-After"] = str(retry_after_s)
     elif isinstance(exc, OperationalError | InterfaceError):
         logger.error("api.database_unavailable", exc_info=exc)
         response["Retry-After"] = "5"

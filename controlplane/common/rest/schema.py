@@ -39,7 +39,7 @@ _MEANING = {
     409: "The state of things does not allow it now.",
     413: "The body is larger than 2 MiB.",
     429: "Too many; the same is taken again after `Retry-After` seconds.",
-    503: "It cannot be done yet, or for now.",
+    503: "It cannot be done yet, or for now; where it says `Retry-After`, after so many seconds.",
 }
 
 
@@ -65,6 +65,10 @@ class EndpointSchema(AutoSchema):
             for name, field in self.view.path_fields.items()
             if f"{{{name}}}" in self.path
         ]
+        parameters += [
+            OpenApiParameter(header, OpenApiTypes.STR, OpenApiParameter.HEADER, description=meaning)
+            for header, meaning in declared.headers.items()
+        ]
         return [*parameters, *([declared.query] if declared.query else [])]
 
     def get_request_serializer(self) -> Any:
@@ -80,9 +84,10 @@ class EndpointSchema(AutoSchema):
             *declared.refusals,
             *({413} if declared.body else ()),
         }
-        answers: dict[int, Any] = {200: declared.responds, 422: InvalidRequestSerializer}
+        answers: dict[Any, Any] = {422: InvalidRequestSerializer}
         answers |= {code: OpenApiResponse(ErrorSerializer, _MEANING[code]) for code in refusals}
-        return dict(sorted(answers.items()))
+        good = (200, declared.media_type) if declared.responds is None else 200
+        return {good: declared.responds or OpenApiTypes.STR} | dict(sorted(answers.items()))
 
     def get_auth(self) -> list[dict[str, list[str]]]:
         schemes: list[dict[str, list[str]]] = list(super().get_auth())

@@ -6,7 +6,7 @@ the OpenAPI document is drawn from it.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, ClassVar, TypeVar
 
@@ -27,6 +27,7 @@ from controlplane.common.rest.renderers import ApiRenderer
 
 BODY_MAX_BYTES = 2 * 1024 * 1024
 View = TypeVar("View", bound="ApiView")
+Answer = TypeVar("Answer", bound=HttpResponseBase)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,30 +38,39 @@ class Endpoint:
     """
 
     summary: str
-    responds: type[serializers.BaseSerializer[Any]]
+    # None where it is no JSON.
+    responds: type[serializers.BaseSerializer[Any]] | None
     query: type[QuerySerializer] | None = None
     body: type[BodySerializer] | None = None
     refusals: tuple[int, ...] = ()
     open_to_anybody: bool = False
+    # Of a good answer.
+    media_type: str = "application/json"
+    # Request headers that count, with what they mean.
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def endpoint(
     summary: str,
     *,
-    responds: type[serializers.BaseSerializer[Any]],
+    responds: type[serializers.BaseSerializer[Any]] | None,
     query: type[QuerySerializer] | None = None,
     body: type[BodySerializer] | None = None,
     refusals: tuple[int, ...] = (),
     open_to_anybody: bool = False,
-) -> Callable[[Callable[[View], Response]], Callable[..., Response]]:
+    media_type: str = "application/json",
+    headers: Mapping[str, str] | None = None,
+) -> Callable[[Callable[[View], Answer]], Callable[..., Answer]]:
     """Declare a handler of an ApiView; a handler without this answers 404. It takes what the view validated."""
 
-    def declare(handler: Callable[[View], Response]) -> Callable[..., Response]:
+    def declare(handler: Callable[[View], Answer]) -> Callable[..., Answer]:
         @wraps(handler)
-        def handle(view: View, *args: object, **kwargs: object) -> Response:  # noqa: ARG001 -- DRF's signature
+        def handle(view: View, *args: object, **kwargs: object) -> Answer:  # noqa: ARG001 -- DRF's signature
             return handler(view)
 
-        handle.endpoint = Endpoint(summary, responds, query, body, refusals, open_to_anybody)  # type: ignore[attr-defined]
+        handle.endpoint = Endpoint(  # type: ignore[attr-defined]
+            summary, responds, query, body, refusals, open_to_anybody, media_type, headers or {}
+        )
         return handle
 
     return declare

@@ -121,7 +121,23 @@ def test_a_new_partition_has_every_index_of_the_table():
             [EVENTS, f"{EVENTS}_w20310707"],
         )
         counts = dict(cursor.fetchall())
-    assert counts[EVENTS] == counts[f"{EVENTS}_w20310707"] == 12
+    assert counts[EVENTS] == counts[f"{EVENTS}_w20310707"] == 13
+
+
+def test_a_row_keeps_its_transaction_when_its_week_is_made_and_new_ones_get_theirs():
+    def transactions():
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT txid::text, txid = pg_current_xact_id() FROM {EVENTS} ORDER BY id")
+            return cursor.fetchall()
+
+    row = EventFactory(occurred_at=NOW)
+    before = transactions()
+
+    make_partition(EVENTS, "occurred_at", MONDAY)
+    EventFactory(instance=row.instance, occurred_at=NOW)
+
+    assert transactions() == before * 2
+    assert before[0][1] is True
 
 
 def test_whether_anything_came_lately_for_a_past_week_is_read_off_an_index():
@@ -214,6 +230,25 @@ def test_the_plain_table_is_as_the_first_migration_made_it():
     unique = [each["columns"] for each in found.values() if each["unique"] and not each["primary_key"]]
     assert unique == [["event_id"]]
     assert {index.name for index in Event._meta.indexes} <= set(found)
+
+
+def test_events_that_are_there_already_have_no_transaction_and_the_column_goes_as_it_came():
+    loader = MigrationLoader(connection)
+    state = loader.project_state(("agents", "0027_event_transaction"))
+    (operation,) = loader.get_migration("agents", "0027_event_transaction").operations
+
+    def apply(direction):
+        with connection.schema_editor() as editor:
+            getattr(operation, f"database_{direction}")("agents", editor, state, state)
+
+    apply("backwards")
+    old = EventFactory(occurred_at=NOW)
+    apply("forwards")
+    new = EventFactory(instance=old.instance, occurred_at=NOW)
+
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT id, txid IS NULL FROM {EVENTS} ORDER BY id")
+        assert cursor.fetchall() == [(old.pk, True), (new.pk, False)]
 
 
 # --- dropped when past
