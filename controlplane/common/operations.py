@@ -127,22 +127,34 @@ class AddIndexByPartition(AddIndex):
         if not self.allow_migrate_model(schema_editor.connection.alias, model):
             return
         table = model._meta.db_table
-        partitions = _Editor(schema_editor).partitions(table)
-        if not partitions:
+        if not _Editor(schema_editor).partitions(table):
             super().database_forwards(app_label, schema_editor, from_state, to_state)
             return
-        statements, name = _Editor(schema_editor), self.index.name
+        name = self.index.name
         head, rest = f'CREATE INDEX "{name}" ON "{table}"', str(self.index.create_sql(model, schema_editor))
         if not rest.startswith(head):
             raise ValueError(f"{rest!r} does not begin with {head!r}.")
-        definition = rest.removeprefix(head)
-        statements.run(f'CREATE INDEX IF NOT EXISTS "{name}" ON ONLY "{table}"{definition}')
-        for partition in partitions:
-            part = f"{name}_{partition.removeprefix(f'{table}_')}"
-            if not statements.is_valid_index(part):
-                statements.run(f'DROP INDEX CONCURRENTLY IF EXISTS "{part}"')
-                statements.run(f'CREATE INDEX CONCURRENTLY "{part}" ON "{partition}"{definition}')
-            statements.run(f'ALTER INDEX "{name}" ATTACH PARTITION "{part}"')
+        _Editor(schema_editor).index_partitions(table, name, rest.removeprefix(head))
+
+
+class IndexPartitions(_OnPostgres):
+    """On PostgreSQL, an index of a kind that other databases lack, built as AddIndexByPartition does it.
+
+    `definition` is what follows the name of the table in CREATE INDEX.
+    """
+
+    def __init__(self, model_name: str, name: str, definition: str) -> None:
+        super().__init__(model_name)
+        self.name, self.definition = name, definition
+
+    def describe(self) -> str:
+        return f"Index {self.model_name} by {self.name}"
+
+    def apply(self, model: type[models.Model], editor: BaseDatabaseSchemaEditor) -> None:
+        _Editor(editor).index_partitions(model._meta.db_table, self.name, f" {self.definition}")
+
+    def revert(self, model: type[models.Model], editor: BaseDatabaseSchemaEditor) -> None:  # noqa: ARG002 -- as apply
+        _Editor(editor).run(f'DROP INDEX IF EXISTS "{self.name}"')
 
 
 class PartitionByWeek(_OnPostgres):
@@ -272,6 +284,16 @@ class _Editor:
                 [f'"{table}"'],
             )
             return [name for (name,) in cursor.fetchall()]
+
+    def index_partitions(self, table: str, name: str, definition: str) -> None:
+        """Build an index of each partition beside its readers and writers, and one of the whole that holds them."""
+        self.run(f'CREATE INDEX IF NOT EXISTS "{name}" ON ONLY "{table}"{definition}')
+        for partition in self.partitions(table):
+            part = f"{name}_{partition.removeprefix(f'{table}_')}"
+            if not self.is_valid_index(part):
+                self.run(f'DROP INDEX CONCURRENTLY IF EXISTS "{part}"')
+                self.run(f'CREATE INDEX CONCURRENTLY "{part}" ON "{partition}"{definition}')
+            self.run(f'ALTER INDEX "{name}" ATTACH PARTITION "{part}"')
 
     def is_valid_index(self, name: str) -> bool:
         with self._connection.cursor() as cursor:
