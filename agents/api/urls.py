@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from agents.api import views
+from agents.api import history, views
 
 urlpatterns = [
     path("instances", views.InstancesView.as_view()),
@@ -11,4 +11,6 @@ urlpatterns = [
     path("commands", views.CommandsView.as_view()),
     path("commands/<name:command_id>", views.CommandView.as_view()),
     path("commands/<name:command_id>/cancel", views.CommandCancelView.as_view()),
+    path("history", history.HistoryView.as_view()),
+    path("history/<name:event_id>", history.HistoryEventView.as_view()),
 ]

@@ -107,6 +107,12 @@ class Event(models.Model):
             models.Index(fields=("-occurred_at", "-id"), name="event_notable", condition=NOTABLE),
             models.Index(fields=("service", "-occurred_at", "-id"), name="event_service_notable", condition=NOTABLE),
             models.Index(fields=("instance", "-occurred_at", "-id"), name="event_instance_notable", condition=NOTABLE),
+            # Read by the history of the API; routine has few kinds and is found at once without.
+            models.Index(fields=("kind", "-occurred_at", "-id"), name="event_kind_notable", condition=NOTABLE),
+            models.Index(
+                fields=("actor", "-occurred_at", "-id"), name="event_actor_newest", condition=~models.Q(actor="")
+            ),
+            # PostgreSQL has one more, of the words of notable events: see agents.selectors.history.
             models.Index(fields=("command_id",), name="event_command", condition=models.Q(command_id__isnull=False)),
         ]
 

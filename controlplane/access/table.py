@@ -46,6 +46,8 @@ API_ROUTES: Final[Mapping[str, Mapping[str, Rule]]] = {
     "api/v1/commands/<name:command_id>": READ,
     "api/v1/commands/<name:command_id>/cancel": COMMAND,
     "api/v1/sessions": READ,
+    "api/v1/history": READ,
+    "api/v1/history/<name:event_id>": READ,
 }
 # What answers 404 wherever nothing else does, to everybody.
 UNKNOWN_ROUTE: Final = "^api(/.*)?$"

@@ -114,9 +114,7 @@ def service_page(
     """
     lookback = Lookback(LOOKBACK_DEFAULT_MINUTES, now)
     named = services(environment=environment, text=text, environments=environments)
-    wanted = named
-    if source_kind:
-        wanted = named.filter(Exists(Task.objects.filter(service=OuterRef("pk"), source_kind=source_kind)))
+    wanted = _reading(named, source_kind)
     summary = _fleet_summary(wanted, lookback)
     rows = list(with_presence(wanted, now=now)[offset : offset + limit]) if offset < summary.total_services else []
     return ServicePage(
@@ -127,6 +125,26 @@ def service_page(
         source_kind_counts=_source_kind_counts(named),
         summary=summary,
     )
+
+
+def services_wanted(
+    *, environment: str | None, source_kind: str | None, text: str, environments: Environments = None
+) -> QuerySet[Service]:
+    """The services of `service_page`, all of them, in no particular order."""
+    return _reading(services(environment=environment, text=text, environments=environments), source_kind)
+
+
+def _reading(rows: QuerySet[Service], source_kind: str | None) -> QuerySet[Service]:
+    """Services with a task that reads such a source; all where none is named."""
+    if not source_kind:
+        return rows
+    return rows.filter(Exists(Task.objects.filter(service=OuterRef("pk"), source_kind=source_kind)))
+
+
+def service_summaries(service_ids: Collection[int], *, now: datetime) -> list[ServiceSummary]:
+    """The summaries of these services as `service_page` shows them, in its order; a constant number of queries."""
+    rows = with_presence(Service.objects.filter(pk__in=service_ids), now=now)
+    return _summaries(rows, Lookback(LOOKBACK_DEFAULT_MINUTES, now))
 
 
 def service_summary(service: Service, lookback: Lookback) -> ServiceSummary:

@@ -8,7 +8,10 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 
-from controlplane.common.rest.fields import IdField
+from controlplane.common.rest.exports import FileFormat
+from controlplane.common.rest.fields import IdField, QuerySerializer
+from controlplane.common.rest.filters import CommaField
+from controlplane.common.rest.sparse import SparseSerializer
 from controlplane.common.rest.views import ApiView, Endpoint
 
 
@@ -35,7 +38,16 @@ _MEANING = {
     404: "It does not exist.",
     409: "The state of things does not allow it now.",
     413: "The body is larger than 2 MiB.",
+    429: "As many files as may be made at once are being made; Retry-After says when to ask again.",
 }
+
+
+def _lists_by_comma(query: type[QuerySerializer]) -> list[OpenApiParameter]:
+    return [
+        OpenApiParameter(name, field.schema, description=str(field.help_text or ""), style="form", explode=False)
+        for name, field in query().fields.items()
+        if isinstance(field, CommaField)
+    ]
 
 
 class EndpointSchema(AutoSchema):
@@ -60,7 +72,16 @@ class EndpointSchema(AutoSchema):
             for name, field in self.view.path_fields.items()
             if f"{{{name}}}" in self.path
         ]
-        return [*parameters, *([declared.query] if declared.query else [])]
+        if declared.query is None:
+            return parameters
+        # Later ones count: a list by comma is not what a serializer's field can say.
+        return [*parameters, declared.query, *_lists_by_comma(declared.query)]
+
+    def _map_basic_serializer(self, serializer: Any, direction: str) -> Any:
+        schema: Any = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]
+        if isinstance(serializer, SparseSerializer):
+            schema.pop("required", None)
+        return schema
 
     def get_request_serializer(self) -> Any:
         declared = self._declared
@@ -72,8 +93,14 @@ class EndpointSchema(AutoSchema):
             return super().get_response_serializers()
         refusals = {401, 403, *declared.refusals, *({413} if declared.body else ())}
         answers: dict[int, Any] = {200: declared.responds, 422: InvalidRequestSerializer}
+        files = {(200, each.media_type): OpenApiTypes.STR for each in FileFormat} if declared.gives_files else {}
+        if files:
+            refusals.add(429)
+        if declared.tagged:
+            answers[304] = OpenApiResponse(description="What the client has, by If-None-Match, still holds.")
         answers |= {code: OpenApiResponse(ErrorSerializer, _MEANING[code]) for code in refusals}
-        return dict(sorted(answers.items()))
+        # Of two answers with one status, the later adds its media type to the earlier.
+        return {**dict(sorted(answers.items())), **files}
 
     def get_summary(self) -> str | None:
         declared = self._declared

@@ -21,6 +21,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from controlplane.common.rest.errors import PayloadTooLarge, RequestInvalid, problem, problems_of
+from controlplane.common.rest.etags import tag
 from controlplane.common.rest.fields import BodySerializer, QuerySerializer, unstorable
 from controlplane.common.rest.paths import API_PREFIX
 from controlplane.common.rest.renderers import ApiRenderer
@@ -31,13 +32,22 @@ View = TypeVar("View", bound="ApiView")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What one handler takes and gives. `refusals` are the statuses beside 401, 403 and 422 that it can answer."""
+    """What one handler takes and gives. `refusals` are the statuses beside 401, 403 and 422 that it can answer.
+
+    Answers of one that is `tagged` carry an ETag.
+    """
 
     summary: str
     responds: type[serializers.BaseSerializer[Any]]
     query: type[QuerySerializer] | None = None
     body: type[BodySerializer] | None = None
     refusals: tuple[int, ...] = ()
+    tagged: bool = False
+
+    @property
+    def gives_files(self) -> bool:
+        """Whether a query may ask for the whole list as a file."""
+        return self.query is not None and "format" in self.query().fields
 
 
 def endpoint(
@@ -47,15 +57,17 @@ def endpoint(
     query: type[QuerySerializer] | None = None,
     body: type[BodySerializer] | None = None,
     refusals: tuple[int, ...] = (),
-) -> Callable[[Callable[[View], Response]], Callable[..., Response]]:
+    tagged: bool = False,
+) -> Callable[[Callable[[View], HttpResponseBase]], Callable[..., HttpResponseBase]]:
     """Declare a handler of an ApiView; a handler without this answers 404. It takes what the view validated."""
 
-    def declare(handler: Callable[[View], Response]) -> Callable[..., Response]:
+    def declare(handler: Callable[[View], HttpResponseBase]) -> Callable[..., HttpResponseBase]:
         @wraps(handler)
-        def handle(view: View, *args: object, **kwargs: object) -> Response:  # noqa: ARG001 -- DRF's signature
-            return handler(view)
+        def handle(view: View, *args: object, **kwargs: object) -> HttpResponseBase:  # noqa: ARG001 -- DRF's signature
+            answer = handler(view)
+            return tag(view.request, answer) if tagged and isinstance(answer, Response) else answer
 
-        handle.endpoint = Endpoint(summary, responds, query, body, refusals)  # type: ignore[attr-defined]
+        handle.endpoint = Endpoint(summary, responds, query, body, refusals, tagged)  # type: ignore[attr-defined]
         return handle
 
     return declare
