@@ -26,6 +26,7 @@ urlpatterns = [
     path("admin/language/", include("django.conf.urls.i18n")),
     path("admin/", admin.site.urls),
     path("api/v1/agents/presence", presence),
+    path("api/v1/", include("controlplane.access.api.urls")),
     path("api/v1/", include("agents.api.urls")),
     path("api/v1/", include("tasks_app.api.urls")),
     path("api/schema/", browsers_log_in(SpectacularAPIView.as_view()), name="api-schema"),

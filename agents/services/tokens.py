@@ -14,10 +14,13 @@ from django.utils import timezone
 
 from agents.models import AgentToken, Session
 from agents.models.event import EventKind
+from agents.models.instance import Dialect
 from agents.services.actors import Actor
 from agents.services.events import portal_event, record_events
 from controlplane.common.hints import hint_replicas
 
+# Dialects that a gateway speaks; tokens for others would open no door.
+OFFERED_DIALECTS = (Dialect.ONESTEP,)
 SECRET_PREFIX = "oat_"  # noqa: S105 -- the mark of the kind, not a secret
 _SHOWN_CHARACTERS = 9
 LAST_USED_EVERY = timedelta(minutes=1)
