@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from agents.history import subject_words
 from agents.models import Command, Event, Session
 from agents.models.command import CommandKind
 from controlplane.console.formatting import NOTHING, cut
@@ -78,6 +79,8 @@ def event_text(event: Event) -> str:
     """What an event tells beyond its kind; empty if nothing."""
     if event.kind.startswith("session."):
         return end_words(event.message)
+    if event.kind.startswith(("object.", "token.", "schedule.")) and event.subject:
+        return subject_words(event)
     if event.kind.startswith("command.") and event.message in CommandKind.values:
         return str(CommandKind(event.message).label)
     return event.message

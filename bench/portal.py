@@ -26,8 +26,9 @@ _MAKE_API_TOKEN = """
 from django.contrib.auth.models import User
 from controlplane.access.models import ApiToken
 from controlplane.access.services import create_api_token
+from controlplane.common.actors import SYSTEM
 user = User.objects.filter(is_superuser=True).first() or User.objects.create_superuser("bench")
-print(create_api_token(name="bench", user=user, scope=ApiToken.Scope.ADMIN)[1])
+print(create_api_token(name="bench", user=user, scope=ApiToken.Scope.ADMIN, actor=SYSTEM)[1])
 """
 
 

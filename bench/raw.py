@@ -209,6 +209,7 @@ _COUNTERS = (
 )
 _WINDOW_COLUMNS = {
     "instance_id": "uuid",
+    "service_id": "bigint",
     "task_name": "text",
     "window_id": "text",
     "window_started_at": "timestamptz",
@@ -264,7 +265,8 @@ def _window_rows() -> Iterator[list[Fields]]:
             task = place % TASK_COUNT
             window_id = f"task-{task}:{STARTED_AT}:{1_000_000_000 + number * BATCH_ROWS + place}"
             counts = ("2", "2", "2", "0", "0", "0", "0", "0", "0", "11.5", "17.25")
-            batch.append((str(instance), f"task-{task}", window_id, STARTED_AT, now, *counts, now))
+            service = str(1 + instance.int % 20)
+            batch.append((str(instance), service, f"task-{task}", window_id, STARTED_AT, now, *counts, now))
         yield batch
 
 

@@ -18,7 +18,7 @@ from bench.load import Load
 from bench.machine import Cores, on_core
 from bench.portal import running_portal
 from bench.report import Row, as_json, markdown_table, text_table
-from bench.scenarios import fleet, flood, latency, sweep, telemetry
+from bench.scenarios import fleet, flood, latency, lists, scrape, sweep, telemetry
 from bench.servers import DATABASE, running_servers
 
 Scenario = Callable[[Bench], list[Row]]
@@ -40,7 +40,10 @@ SCENARIOS: dict[str, Scenario] = {
     "fan-out": fleet.fan_out,
     "storm": fleet.storm,
     "sweep": sweep.sweep,
+    "scrape": scrape.scrape,
 }
+# Left out of `all`, which is to take minutes and no more.
+BY_THEMSELVES: dict[str, Scenario] = {"lists": lists.lists}
 WEB_COUNT = 2
 OPEN_FILES = 16384
 # How much of a core processes that are not of this run may use before the figures say little about the portal.
@@ -79,7 +82,7 @@ def measure(name: str, bench: Bench) -> list[Row]:
     """The rows of one scenario; one that breaks off is a row that failed, and the others go on."""
     try:
         bench.portal.check()
-        return SCENARIOS[name](bench)
+        return (SCENARIOS | BY_THEMSELVES)[name](bench)
     except Exception as error:  # noqa: BLE001 -- said in the table, and the exit status tells
         return [Row(name, "", float("nan"), problem=f"{type(error).__name__}: {error}")]
 
@@ -102,7 +105,7 @@ def running_bench(options: Options, cores: Cores, database_name: str = DATABASE)
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("scenario", choices=["all", *SCENARIOS])
+    parser.add_argument("scenario", choices=["all", *SCENARIOS, *BY_THEMSELVES])
     parser.add_argument("--agents", type=int, help="connected agents, instead of the scenario's own number")
     parser.add_argument("--seconds", type=float, help="how long each load lasts")
     parser.add_argument("--rate", type=float, help="frames a second in open loop, instead of as fast as they are read")

@@ -17,10 +17,13 @@ django.setup(set_prefix=False)
 
 from channels.routing import ProtocolTypeRouter  # noqa: E402
 from django.conf import settings  # noqa: E402
+from django.contrib import admin  # noqa: E402
 from django.core.handlers.asgi import ASGIHandler  # noqa: E402
+from django.urls import get_resolver  # noqa: E402
 
 from agents.gateways.hub import running_hub, stop_hub  # noqa: E402
 from agents.gateways.onestep.consumer import agent_socket  # noqa: E402
+from controlplane.access.declared import ensure_declared  # noqa: E402
 from controlplane.common.bodies import limit_bodies  # noqa: E402
 from controlplane.common.serving import ThreadedHandler  # noqa: E402
 from controlplane.common.sockets import unknown_socket  # noqa: E402
@@ -73,6 +76,9 @@ async def sockets(scope: Scope, receive: Receive, send: Send) -> None:
     path = scope["path"].removeprefix(scope.get("root_path", ""))
     await _SOCKETS.get(path, unknown_socket)(scope, receive, send)
 
+
+# Once, before anything is served: a request is not asked again.
+ensure_declared(get_resolver(), admin.site, _SOCKETS)
 
 application = ProtocolTypeRouter(
     {

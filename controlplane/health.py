@@ -32,6 +32,7 @@ from agents.services.tokens import has_agent_tokens
 from controlplane.celery import app as celery_app
 from controlplane.common.batching import BatcherFigures
 from controlplane.runtime.supervisor import part_statuses
+from tasks_app.services.storage import RETENTION_JOB
 
 logger = logging.getLogger(__name__)
 
@@ -196,7 +197,12 @@ def _database_silent(detail: str) -> DatabaseReport:
 
 
 def _jobs_unknown(detail: str) -> dict[str, Check]:
-    return {name: Check(ready=False, detail=detail) for name in celery_app.conf.beat_schedule}
+    return {_reported_name(name): Check(ready=False, detail=detail) for name in celery_app.conf.beat_schedule}
+
+
+def _reported_name(job: str) -> str:
+    """The contract's name of a job that it knows, else the job's own."""
+    return {RETENTION_JOB: "retention_worker"}.get(job, job)
 
 
 @cache
@@ -215,7 +221,7 @@ def _migrations() -> Check:
 
 def _background_tasks(now: datetime) -> dict[str, Check]:
     rows = BackgroundJob.objects.in_bulk(list(celery_app.conf.beat_schedule))
-    return {name: _background_task(rows.get(name), now) for name in celery_app.conf.beat_schedule}
+    return {_reported_name(name): _background_task(rows.get(name), now) for name in celery_app.conf.beat_schedule}
 
 
 def _background_task(job: BackgroundJob | None, now: datetime) -> Check:

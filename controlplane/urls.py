@@ -1,27 +1,37 @@
 """Every URL of the portal. New routes below api/ go above the catch-all and into controlplane/access/table.py."""
 
+from csp.decorators import csp_update
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path, re_path, register_converter
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from agents.admin.home import live_home
 from agents.gateways.onestep.views import presence
 from controlplane.access.table import UNKNOWN_ROUTE
 from controlplane.common.rest.paths import NameConverter
 from controlplane.common.rest.views import NotFoundView
-from controlplane.console.views import browsers_log_in, favicon, login_again
+from controlplane.console.views import browsers_log_in, change_own_password, favicon, login_again
 from controlplane.health import healthz, readyz
+from controlplane.prometheus.views import metrics
+
+# The script of the page is an answer of its own, since no inline script runs.
+_api_docs = csp_update(settings.CSP_OF_API_DOCS)(
+    browsers_log_in(SpectacularSwaggerSplitView.as_view(url_name="api-schema"))
+)
 
 register_converter(NameConverter, "name")
 
 urlpatterns = [
     path("healthz", healthz),
     path("readyz", readyz),
+    path("metrics", metrics),
     path("favicon.ico", favicon),
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/login-again/", login_again, name="login_again"),
+    path("admin/password_change/", change_own_password),
     path("admin/live/", admin.site.admin_view(live_home), name="home_live"),
     path("admin/language/", include("django.conf.urls.i18n")),
     path("admin/", admin.site.urls),
@@ -30,7 +40,7 @@ urlpatterns = [
     path("api/v1/", include("agents.api.urls")),
     path("api/v1/", include("tasks_app.api.urls")),
     path("api/schema/", browsers_log_in(SpectacularAPIView.as_view()), name="api-schema"),
-    path("api/docs/", browsers_log_in(SpectacularSwaggerView.as_view(url_name="api-schema")), name="api-docs"),
+    path("api/docs/", _api_docs, name="api-docs"),
     re_path(UNKNOWN_ROUTE, NotFoundView.as_view()),
 ]
 handler500 = "controlplane.common.rest.views.server_error"

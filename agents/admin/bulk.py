@@ -12,13 +12,14 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext, ngettext
 
-from agents.admin.sending import KIND_HINTS, actor_of, ensure_may_send, reason_field, timeout_field
+from agents.admin.sending import KIND_HINTS, ensure_may_send, reason_field, timeout_field
 from agents.models import Command, Instance
 from agents.models.command import DESTRUCTIVE_KINDS, REASON_KINDS, CommandKind
 from agents.selectors.presence import presences
 from agents.selectors.targets import TargetState, target_states
 from agents.services.commands import accepts
 from agents.services.orders import Order
+from controlplane.access.actors import actor_of
 from controlplane.access.policy import may_command
 from controlplane.common.errors import ControlPlaneError, Forbidden, Invalid, Unauthorized
 from controlplane.console.admin import redirect_to_login_again

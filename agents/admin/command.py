@@ -19,10 +19,11 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 from agents import words
 from agents.admin import columns
 from agents.admin.filters import KindFilter
-from agents.admin.sending import actor_of, ensure_may_send
+from agents.admin.sending import ensure_may_send
 from agents.models import Command, Session
 from agents.selectors.events import events_so_far
 from agents.services.commands import cancel_command
+from controlplane.access.actors import actor_of
 from controlplane.access.policy import may_command
 from controlplane.common.errors import ControlPlaneError
 from controlplane.console.admin import HTMX_STOP_POLLING, HistoryAdmin, PageAdmin, report

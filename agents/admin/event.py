@@ -10,11 +10,13 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 
-from agents import words
+from agents import history, words
 from agents.admin import columns
-from agents.admin.filters import EventFamilyFilter, OccurredFilter
+from agents.admin.filters import EventFamilyFilter, OccurredFilter, SubjectFilter
 from agents.models import Command, Event
 from agents.selectors.events import events_so_far
+from agents.selectors.visibility import told_to
+from controlplane.access.policy import may_administer
 from controlplane.console.admin import HistoryAdmin, PageAdmin
 from controlplane.console.formatting import NOTHING, age, cut
 
@@ -23,10 +25,11 @@ SEARCHED = timedelta(days=1)
 
 @admin.register(Event)
 class EventAdmin(HistoryAdmin, PageAdmin):
-    list_display = ("what", "level_column", "occurred", "service_column", "instance_column", "subject", "told", "by")
+    list_display = ("what", "level_column", "occurred", "service_column", "instance_column", "about", "told", "by")
     list_filter = (
         OccurredFilter,
         EventFamilyFilter,
+        SubjectFilter,
         ("kind", ChoicesDropdownFilter),
         ("level", ChoicesDropdownFilter),
         ("service", AutocompleteSelectFilter),
@@ -37,7 +40,12 @@ class EventAdmin(HistoryAdmin, PageAdmin):
     page_template = "admin/agents/event/page.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Event]:
-        return events_so_far().select_related("service", "instance").defer("traceback", "meta")
+        return self._told(request).defer("traceback", "meta")
+
+    def _told(self, request: HttpRequest) -> QuerySet[Event]:
+        """The events that this person may read, with what they are of."""
+        told = told_to(administrator=may_administer(request))
+        return events_so_far().filter(told).select_related("service", "instance")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Event], search_term: str
@@ -68,13 +76,17 @@ class EventAdmin(HistoryAdmin, PageAdmin):
         return columns.instance_link(row.instance)
 
     @admin.display(description=_("Subject"))
-    def subject(self, row: Event) -> SafeString | str:
+    def about(self, row: Event) -> SafeString | str:
         if row.command_id is not None:
             return columns.command_link(row.command_id)
+        if row.subject:
+            return cut(history.subject_words(row), 40)
         return cut(row.task_name, 40)
 
     @admin.display(description=_("Message"))
     def told(self, row: Event) -> SafeString | str:
+        if row.subject:
+            return NOTHING
         if not row.exception_type:
             return words.event_words(row, 80)
         return cut(": ".join(part for part in (row.exception_type, row.message) if part), 80)
@@ -84,12 +96,16 @@ class EventAdmin(HistoryAdmin, PageAdmin):
         return row.actor or NOTHING
 
     def get_page_queryset(self, request: HttpRequest) -> QuerySet[Event]:
-        return events_so_far().select_related("service", "instance")
+        return self._told(request)
 
     def page_context(self, request: HttpRequest, obj: Event) -> dict[str, object]:
         command = Command.objects.filter(pk=obj.command_id).defer("args", "result").first() if obj.command_id else None
         return {
             "title": obj.get_kind_display(),
             "command": command,
+            "changed_fields": history.changed_fields(obj),
+            "origin": history.origin_words(obj),
+            "subject": history.subject_words(obj),
+            "subject_url": history.subject_url(obj),
             "delay_ms": max(0.0, (obj.received_at - obj.occurred_at).total_seconds() * 1000),
         }

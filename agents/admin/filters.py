@@ -46,6 +46,20 @@ class OccurredFilter(DropdownFilter):  # type: ignore[misc]
         return queryset.filter(occurred_at__gte=timezone.now() - age) if age else queryset
 
 
+class SubjectFilter(DropdownFilter):  # type: ignore[misc]
+    """What was changed. Pages lead here with it chosen; there are too many to choose from."""
+
+    title = _("changed")
+    parameter_name = "subject"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        chosen = request.GET.get(self.parameter_name)
+        return [(chosen, chosen)] if chosen else []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(subject=self.value()) if self.value() else queryset
+
+
 class EventFamilyFilter(DropdownFilter):  # type: ignore[misc]
     """Events of one family: what comes before the dot of their kind."""
 
@@ -60,6 +74,9 @@ class EventFamilyFilter(DropdownFilter):  # type: ignore[misc]
             ("service.", _("Services")),
             ("command.", _("Commands")),
             ("token.", _("Tokens")),
+            ("object.", _("Changes")),
+            ("schedule.", _("Schedules")),
+            ("login.", _("Logins")),
             ("agent.", _("Agents")),
             ("ingest.", _("Refused records")),
         ]

@@ -9,7 +9,7 @@ from django.utils import timezone
 from agents.admin.token import portal_url
 from agents.selectors import overview
 from agents.selectors.presence import conflict_state, presences
-from controlplane.access.policy import may_command
+from controlplane.access.policy import may_administer, may_command
 
 SHOWN = overview.TROUBLES_SHOWN
 
@@ -46,7 +46,7 @@ def home_context(request: HttpRequest) -> dict[str, Any]:
         "jobs": [(job, overview.job_state(job, now=now)) for job in jobs],
         "processes": processes,
         "all_well": not (failing or troubled or failed_commands or jobs or processes),
-        "events": overview.recent_events(),
+        "events": overview.recent_events(administrator=may_administer(request)),
         "portal_url": portal_url(request),
         "may_make_tokens": request.user.has_perm("agents.add_agenttoken"),
         "may_command": may_command(request, destructive=False),

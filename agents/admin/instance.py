@@ -20,7 +20,6 @@ from agents.admin.bulk import BulkCommandMixin
 from agents.admin.sending import (
     Choices,
     OrderForm,
-    actor_of,
     choices_for_instance,
     control_state,
     ensure_may_send,
@@ -32,6 +31,7 @@ from agents.admin.sending import (
 from agents.models import Command, Instance
 from agents.selectors.events import notable_events
 from agents.selectors.presence import Presence, conflict_state, presence, presences
+from controlplane.access.actors import actor_of
 from controlplane.common.errors import ControlPlaneError, Forbidden, Invalid, Unauthorized
 from controlplane.console.admin import PageAdmin, redirect_to_login_again
 from controlplane.console.formatting import NOTHING, admin_url, age

@@ -19,7 +19,6 @@ from unfold.widgets import (
 
 from agents.models import Instance, Session
 from agents.models.command import DESTRUCTIVE_KINDS, HOLDABLE_KINDS, REASON_KINDS, TASK_KINDS, CommandKind
-from agents.services.actors import Actor
 from agents.services.orders import REASON_MAX_LENGTH, Order
 from controlplane.access.policy import ensure_may_command, may_command
 from controlplane.common.errors import Forbidden, Invalid
@@ -56,10 +55,6 @@ TASK_BUTTONS: Mapping[str, Any] = {
     CommandKind.REPLAY_DEAD_LETTERS: _("Replay"),
     CommandKind.DISCARD_DEAD_LETTERS: _("Discard"),
 }
-
-
-def actor_of(request: HttpRequest) -> Actor:
-    return Actor(request.user.get_username(), request.user.pk)
 
 
 def kinds_for(request: HttpRequest) -> frozenset[str]:

@@ -13,13 +13,14 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from agents.admin.sending import OrderForm, actor_of, choices_for_service, ensure_may_send, kinds_for, prefilled, typed
+from agents.admin.sending import OrderForm, choices_for_service, ensure_may_send, kinds_for, prefilled, typed
 from agents.models import Command, Instance, Service, Session
 from agents.models.event import EventKind
 from agents.models.instance import Connectivity
 from agents.selectors.events import events_so_far, notable_events
 from agents.selectors.overview import RECENT
 from agents.selectors.presence import presences
+from controlplane.access.actors import actor_of
 from controlplane.common.errors import ControlPlaneError, Forbidden, Invalid, Unauthorized
 from controlplane.console.admin import PageAdmin, redirect_to_login_again
 from controlplane.console.formatting import NOTHING, admin_url, age, badge, link, short
@@ -116,7 +117,7 @@ class ServiceAdmin(PageAdmin):
             "drifted": len(topologies) > 1,
             "tasks": tasks,
             "events": notable_events(service=obj).select_related("instance")[:EVENTS_SHOWN],
-            "commands": Command.objects.filter(instance__service=obj)
+            "commands": Command.objects.filter(service=obj)
             .select_related("instance")
             .defer("args", "result")
             .order_by("-created_at", "-id")[:COMMANDS_SHOWN],

@@ -12,11 +12,11 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
-from agents.admin.sending import actor_of
 from agents.models import AgentToken, Session
 from agents.models.instance import Dialect
 from agents.models.service import Environment
 from agents.services.tokens import OFFERED_DIALECTS, create_agent_token, revoke_agent_token
+from controlplane.access.actors import actor_of
 from controlplane.console.tokens import TokenAdmin, TokenForm, environments_field, words
 
 SESSIONS_SHOWN = 20

@@ -56,8 +56,8 @@ class InstanceFilters(Filters):
 
 
 class CommandFilters(Filters):
-    service = named("instance__service__name", SERVICE_HELP)
-    environment = named("instance__service__environment", ENVIRONMENT_HELP)
+    service = named("service__name", SERVICE_HELP)
+    environment = named("service__environment", ENVIRONMENT_HELP)
     instance_id = by_id("instance")
     task_name = named("task_name", TASK_HELP)
     kind = any_of("kind", CommandKind)
@@ -65,8 +65,8 @@ class CommandFilters(Filters):
 
 
 class SessionFilters(Filters):
-    service = named("instance__service__name", SERVICE_HELP)
-    environment = named("instance__service__environment", ENVIRONMENT_HELP)
+    service = named("service__name", SERVICE_HELP)
+    environment = named("service__environment", ENVIRONMENT_HELP)
     instance_id = by_id("instance")
     status = any_of("status", Session.Status)
 
@@ -110,6 +110,10 @@ class HistoryFilters(Filters):
     actor = ApiFilter(
         TextField(required=False, max_length=PART_MAX, help_text="The user or token that did it, exactly."),
         lambda actor: Q(actor=actor) & ~Q(actor=""),
+    )
+    subject = ApiFilter(
+        TextField(required=False, max_length=PART_MAX, help_text="What was changed, exactly, as in `auth.user:3`."),
+        lambda subject: Q(subject=subject) & ~Q(subject=""),
     )
     occurred_after = ApiFilter(TimestampField(required=False, help_text="Inclusive."), exactly("occurred_at__gte"))
     occurred_before = ApiFilter(TimestampField(required=False, help_text="Inclusive."), exactly("occurred_at__lte"))

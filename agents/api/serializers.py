@@ -1,5 +1,6 @@
 """Shapes of what agents are and do, as the API shows them. Source: contract 3.4, 4.2."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
@@ -17,7 +18,8 @@ VIEW_STATUS_BY_HEALTH = {
     Health.OK: "running",
     Health.STARTING: "starting",
     Health.ERROR: "failed",
-    Health.DEGRADED: "failed",
+    # It runs, and retries or fails now and then; the field `status` says so. Source: contract W24.
+    Health.DEGRADED: "running",
     Health.UNKNOWN: "stopped",
 }
 INSTANCE_VIEW_STATUSES = ("running", "starting", "failed", "stopped")
@@ -212,9 +214,14 @@ class EventSummarySerializer(serializers.Serializer[Event]):
         return event.kind.removeprefix(TASK_EVENT_PREFIX)
 
     def get_source_label(self, event: Event) -> str | None:
-        label: str | None = self.context.get("source_labels", {}).get((event.service_id, event.task_name))
-        source = event.meta.get("source") if isinstance(event.meta, dict) else None
-        return label or (source if isinstance(source, str) else None)
+        return event_source_label(event, self.context)
+
+
+def event_source_label(event: Event, context: Mapping[str, Any]) -> str | None:
+    """The label of the task's source from the context's `source_labels`, else what the event itself says."""
+    label: str | None = context.get("source_labels", {}).get((event.service_id, event.task_name))
+    source = event.meta.get("source") if isinstance(event.meta, dict) else None
+    return label or (source if isinstance(source, str) else None)
 
 
 class FleetEventSerializer(EventSummarySerializer):
@@ -235,6 +242,7 @@ class HistorySerializer(SparseSerializer):
     environment = serializers.CharField(source="service.environment", allow_null=True)
     instance_id = serializers.UUIDField(allow_null=True)
     command_id = PublicIdField("cmd_", allow_null=True)
+    subject = optional_text(help_text="What a person or a program changed, as in `auth.user:3`.")
     task_name = optional_text()
     actor = optional_text(help_text="The user or token that did it, where a person did.")
     message = optional_text()

@@ -6,10 +6,10 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from agents.api.fleet import FleetView
-from agents.api.views import actor_of
 from agents.models import AgentToken
 from agents.selectors.tokens import agent_tokens, get_agent_token
 from agents.services.tokens import OFFERED_DIALECTS, create_agent_token, revoke_agent_token
+from controlplane.access.actors import actor_of
 from controlplane.access.issuing import environments_for
 from controlplane.common.errors import Conflict
 from controlplane.common.rest.collections import Collection, detail, detail_query

@@ -1,8 +1,6 @@
 """The product's own collections: instances, sessions and commands of every dialect. Newest first, by cursor."""
 
-from django.contrib.auth.models import User
 from django.http.response import HttpResponseBase
-from rest_framework.request import Request
 from rest_framework.response import Response
 
 from agents.api.filters import CommandFilters, InstanceFilters, SessionFilters
@@ -17,20 +15,11 @@ from agents.models import Command, Instance, Session
 from agents.selectors.commands import commands, get_command
 from agents.selectors.instances import get_instance, instances
 from agents.selectors.sessions import sessions
-from agents.services.actors import Actor
 from agents.services.commands import cancel_command
+from controlplane.access.actors import actor_of
 from controlplane.access.policy import COMMANDS_NEED_OPERATOR
 from controlplane.common.rest.collections import Collection, detail, detail_query, not_wanted
 from controlplane.common.rest.views import endpoint
-
-
-def actor_of(request: Request) -> Actor:
-    """Who acts in this request; `request.user` is a person, or the one whose token a program shows."""
-    user = request.user
-    if not isinstance(user, User):
-        raise TypeError("An anonymous request acts as nobody.")
-    return Actor(user.get_username(), user.pk)
-
 
 INSTANCES: Collection[Instance] = Collection(
     name="instances",

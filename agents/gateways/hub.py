@@ -25,10 +25,11 @@ from agents.gateways.admission import Admission
 from agents.gateways.answers import AnswerBatcher, answer_batcher
 from agents.gateways.dispatch import Dispatcher, Socket
 from agents.gateways.inbox import ReadAhead
+from agents.gateways.traffic import Traffic, TrafficFigures
 from agents.models import Replica, Session
-from agents.services.actors import SYSTEM
 from agents.services.commands import push_sync
 from agents.services.holding import Pulse, pulse
+from agents.services.latency import LatencyFigures, database_latency_s, redis_latency_s
 from agents.services.refusals import record_refusal
 from agents.services.replicas import start_replica, stop_replica
 from agents.services.reports import Report
@@ -42,9 +43,12 @@ from agents.services.sessions import (
     touch_sessions,
 )
 from agents.services.tokens import Credential, check_configured_token, check_stored_tokens
+from agents.services.transitions import store_transitions
+from controlplane.common.actors import SYSTEM
 from controlplane.common.batching import BatcherFigures, MicroBatcher
 from controlplane.common.database import OwnConnections, renew_connection
 from controlplane.common.gathering import Gatherer
+from controlplane.common.gauges import published_gauges
 from controlplane.common.hints import Hint, replica_group
 from tasks_app.services.ingest import report_poison, store_reports
 
@@ -72,10 +76,16 @@ _SIGN_OFF_S = 0.5
 
 
 class HubFigures(TypedDict):
-    """The connections of a process, and how the queues between its sockets and the database fare, by name."""
+    """The connections of a process, how the queues between its sockets and the database fare, by name, and the rest.
+
+    `latency` is what was measured last, empty before that.
+    """
 
     connections: int
     queues: dict[str, BatcherFigures]
+    traffic: TrafficFigures
+    gauges: dict[str, float]
+    latency: LatencyFigures
 
 
 class Hub:
@@ -102,6 +112,8 @@ class Hub:
         self.dispatcher = Dispatcher(self.call, self._sockets)
         self.admission = Admission(now=asyncio.get_running_loop().time())
         self.read_ahead = ReadAhead()
+        self.traffic = Traffic()
+        self._latency: LatencyFigures = {}
         self._tokens = Gatherer("tokens", self._check_tokens, batch_size=_HELLO_BATCH, pause_s=_HELLO_PAUSE_S)
         self._hellos = Gatherer(
             "hellos",
@@ -142,6 +154,7 @@ class Hub:
             loop.create_task(self._keep(), name="hub-keep"),
             loop.create_task(self._end_loop(), name="hub-end"),
             loop.create_task(self._touch_loop(), name="hub-touch"),
+            loop.create_task(self._measure(), name="hub-measure"),
         ]
 
     async def stop(self) -> None:
@@ -188,6 +201,9 @@ class Hub:
         return {
             "connections": self.admission.connections,
             "queues": {batcher.name: batcher.snapshot() for batcher in self._batchers},
+            "traffic": self.traffic.snapshot(),
+            "gauges": published_gauges(),
+            "latency": self._latency,
         }
 
     async def credential(self, secret: str, *, dialect: str) -> Credential | None:
@@ -201,7 +217,9 @@ class Hub:
 
     async def open_session(self, opening: Opening) -> OpenedSession:
         """Open a session together with others; waits for a database that is away. Raises as `open_sessions` says."""
-        return await self._hellos(opening)
+        opened = await self._hellos(opening)
+        self.traffic.sessions_opened += 1
+        return opened
 
     async def _open_all(self, openings: Sequence[Opening]) -> list[OpenOutcome]:
         await self.end_detached()
@@ -257,6 +275,8 @@ class Hub:
     def end(self, session_id: UUID, *, reason: str) -> None:
         """End a session of this process soon."""
         self._ended[session_id] = reason
+        status = Session.Status.SUPERSEDED if reason == "superseded" else Session.Status.DISCONNECTED
+        self.traffic.sessions_ended[status] += 1
 
     def release(self, socket: Socket) -> bool:
         """Forget a socket without ending its session; False if it was forgotten before."""
@@ -304,6 +324,18 @@ class Hub:
             except Exception as error:  # noqa: BLE001 -- the next round tries again
                 logger.warning("hub.untouched sessions=%d error=%s", len(heard), error)
                 self._heard = heard | self._heard
+
+    async def _measure(self) -> None:
+        """Keep how long database and Redis take to answer, for the next pulse: neither of them may hold that up."""
+        while True:
+            try:
+                latency: LatencyFigures = {"database_s": await self.call(database_latency_s)}
+                if settings.REDIS_URL:
+                    latency["redis_s"] = await asyncio.to_thread(redis_latency_s)
+                self._latency = latency
+            except Exception as error:  # noqa: BLE001 -- the pulse tells of a database that is away
+                logger.debug("hub.unmeasured error=%s", error)
+            await asyncio.sleep(settings.REPLICA_HEARTBEAT_S)
 
     async def _listen(self) -> None:
         """Wake sockets by hints. While Redis is away, nothing comes; the pulse makes up for it."""
@@ -404,6 +436,7 @@ def _sign_off(replica_id: UUID, heard: Mapping[UUID, datetime]) -> None:
     end_sessions(Session.objects.filter(replica=replica_id), reason="portal_stopped")
     stop_replica(replica_id)
     touch_sessions(heard.items())
+    store_transitions()
 
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, "asyncio.Task[Hub]"] = WeakKeyDictionary()

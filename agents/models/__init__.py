@@ -9,12 +9,14 @@ from agents.models.replica import Replica
 from agents.models.service import Service
 from agents.models.session import Session
 from agents.models.token import AgentToken
+from agents.models.totals import CommandTotals
 
 __all__ = [
     "AgentToken",
     "BackgroundJob",
     "ClockCorrection",
     "Command",
+    "CommandTotals",
     "Event",
     "Instance",
     "Replica",

@@ -8,6 +8,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from agents.models.instance import Instance
+from agents.models.service import Service
 from agents.models.session import Session
 
 
@@ -83,6 +84,18 @@ class Command(models.Model):
         related_name="commands",
         verbose_name=_("instance"),
     )
+    service = models.ForeignKey(
+        Service,
+        on_delete=models.CASCADE,
+        null=True,
+        # The instance vouches for it: a check would lock the row of the service, which many share, for each command.
+        db_constraint=False,
+        # command_service_newest begins with it.
+        db_index=False,
+        related_name="commands",
+        verbose_name=_("service"),
+        help_text=_("That of the instance, which never changes it; said again for indexes to begin with."),
+    )
     session = models.ForeignKey(
         Session,
         on_delete=models.SET_NULL,
@@ -147,6 +160,15 @@ class Command(models.Model):
             # Read by lists, newest first, whole or of one instance.
             models.Index(fields=("-created_at", "-id"), name="command_newest"),
             models.Index(fields=("instance", "-created_at"), name="command_instance_newest"),
+            models.Index(fields=("service", "-created_at", "-id"), name="command_service_newest"),
+            # Read by dashboards: how many of each status, and when the last one ended.
+            models.Index(fields=("service", "status", "-finished_at"), name="command_service_status"),
+            # Read by the history of one task.
+            models.Index(
+                fields=("service", "task_name", "-created_at"),
+                name="command_task_newest",
+                condition=~models.Q(task_name=""),
+            ),
             # Read each second by the deadline sweep, and by the holder of a session for what is to be sent.
             models.Index(
                 fields=("deadline_at",),

@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 from agents.models.instance import Instance
 from agents.models.replica import Replica
+from agents.models.service import Service
 from agents.models.token import AgentToken
 
 
@@ -22,6 +23,17 @@ class Session(models.Model):
     id = models.UUIDField(_("id"), primary_key=True, default=uuid.uuid4, editable=False)
     instance = models.ForeignKey(
         Instance, on_delete=models.CASCADE, related_name="sessions", verbose_name=_("instance")
+    )
+    service = models.ForeignKey(
+        Service,
+        on_delete=models.CASCADE,
+        null=True,
+        # As with commands: the instance vouches for it, and the index below begins with it.
+        db_constraint=False,
+        db_index=False,
+        related_name="sessions",
+        verbose_name=_("service"),
+        help_text=_("That of the instance, which never changes it; said again for indexes to begin with."),
     )
     replica = models.ForeignKey(
         Replica, on_delete=models.SET_NULL, null=True, related_name="sessions", verbose_name=_("held by")
@@ -74,6 +86,7 @@ class Session(models.Model):
             # Read by lists of sessions, newest first, whole or of one instance.
             models.Index(fields=("-connected_at", "-id"), name="session_newest"),
             models.Index(fields=("instance", "-connected_at"), name="session_instance_newest"),
+            models.Index(fields=("service", "-connected_at", "-id"), name="session_service_newest"),
             # Both are read by every process each few seconds: which of my sessions are to be closed.
             models.Index(fields=("replica",), name="session_replica_active", condition=models.Q(status="active")),
             models.Index(fields=("replica", "disconnected_at"), name="session_replica_ended"),

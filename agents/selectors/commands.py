@@ -20,14 +20,14 @@ def commands(
 ) -> QuerySet[Command]:
     """Commands with their instance and its service; whatever is None does not narrow."""
     wanted = {
-        "instance__service": service,
+        "service": service,
         "instance": instance_id,
         "kind": kind,
         "status": status,
     }
     rows = Command.objects.select_related("instance__service").order_by("-created_at", "-id")
     return rows.filter(
-        within(environments, "instance__service__environment"),
+        within(environments, "service__environment"),
         **{name: value for name, value in wanted.items() if value is not None},
     )
 

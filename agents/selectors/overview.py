@@ -11,6 +11,7 @@ from agents.models.event import EventKind
 from agents.models.instance import Connectivity, Health
 from agents.selectors.events import latest_possible, notable_events
 from agents.selectors.presence import CONFLICT_SHOWN_FOR
+from agents.selectors.visibility import told_to
 
 RECENT = timedelta(minutes=15)
 # How many troubles of a sort are told one by one, and how far they are counted.
@@ -168,6 +169,7 @@ def silent_processes(*, now: datetime) -> QuerySet[Replica]:
     ).order_by("-last_seen_at")[:TROUBLES_SHOWN]
 
 
-def recent_events(limit: int = 15) -> QuerySet[Event]:
+def recent_events(*, administrator: bool, limit: int = 15) -> QuerySet[Event]:
     """The newest events that are no routine, with service and instance, without their wide columns."""
-    return notable_events().select_related("service", "instance")[:limit]
+    told = notable_events().filter(told_to(administrator=administrator))
+    return told.select_related("service", "instance")[:limit]

@@ -17,9 +17,9 @@ def sessions(
 ) -> QuerySet[Session]:
     """Sessions with their instance, of a service, an instance or all."""
     rows = Session.objects.select_related("instance__service").order_by("-connected_at", "-id")
-    rows = rows.filter(within(environments, "instance__service__environment"))
+    rows = rows.filter(within(environments, "service__environment"))
     if service is not None:
-        rows = rows.filter(instance__service=service)
+        rows = rows.filter(service=service)
     if instance_id is not None:
         rows = rows.filter(instance=instance_id)
     return rows.filter(status=status) if status else rows

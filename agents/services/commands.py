@@ -24,10 +24,10 @@ from agents.models import Command, Instance
 from agents.models.command import CommandKind
 from agents.models.event import EventKind
 from agents.selectors.targets import TargetState, order_states
-from agents.services.actors import Actor
 from agents.services.errors import CommandNotPending, CommandRefused, CommandUnknown
-from agents.services.events import command_event, record_events
+from agents.services.events import NewEvent, command_event, record_events
 from agents.services.orders import Order
+from controlplane.common.actors import Actor
 from controlplane.common.bulk import insert_all
 from controlplane.common.hints import hint_replicas
 from controlplane.common.joining import Joiner
@@ -111,7 +111,13 @@ def queue_orders(ordered: Sequence[Ordered]) -> list[list[Target]]:
     # The keys of the instances are locked in one order, whoever asks for them.
     commands = sorted((target.command for target in targets if target.command), key=attrgetter("instance_id"))
     insert_all(Command, _COLUMNS, [_row(command) for command in commands])
-    record_events(command_event(command, EventKind.COMMAND_QUEUED, now) for command in commands)
+    actors = {
+        target.command.pk: each.actor
+        for each, found in zip(ordered, queued, strict=True)
+        for target in found
+        if target.command
+    }
+    record_events(_act(command, EventKind.COMMAND_QUEUED, now, actors[command.pk]) for command in commands)
     holders = {
         (session.replica_id, target.instance.pk)
         for target in targets
@@ -189,6 +195,7 @@ def accepts(capabilities: Container[str], kind: str) -> bool:
 def _new_command(instance: Instance, order: Order, actor: Actor, now: datetime) -> Command:
     return Command(
         instance=instance,
+        service_id=instance.service_id,
         kind=order.kind,
         args=order.args,
         task_name=order.task_name,
@@ -218,8 +225,13 @@ def cancel_command(command_id: UUID, *, actor: Actor) -> Command:
         raise CommandNotPending(
             _("This command is %s; only a pending command can be cancelled.") % command.get_status_display()
         )
-    record_events([command_event(command, EventKind.COMMAND_CANCELLED, now, actor=actor.name)])
+    record_events([_act(command, EventKind.COMMAND_CANCELLED, now, actor)])
     return command
+
+
+def _act(command: Command, kind: EventKind, at: datetime, actor: Actor) -> NewEvent:
+    """The event of what somebody did with a command: who, and from where."""
+    return command_event(command, kind, at, actor=actor.name, meta=actor.origin())
 
 
 def push_sync(instance_ids: Sequence[UUID], *, actor: Actor) -> None:

@@ -1,17 +1,28 @@
-"""Writing history: every service hands its event rows to `record_events` inside its own transaction."""
+"""Writing history: every service hands its event rows to `record_events` inside its own transaction.
+
+Packages below that may not import this app hand their changes to `controlplane.common.changes`, which leads here.
+"""
 
 import uuid
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
+from django.utils import timezone
+
 from agents.models import Command, Event, Instance
 from agents.models.event import EventKind
+from agents.services.transitions import STATUS_OF, count_transitions
 from controlplane.common.bulk import insert_new
+from controlplane.common.changes import Change
+from controlplane.common.clean import clean_text
 
+NAME_MAX_CHARS = 255
 _LEVELS: dict[str, Event.Level] = {
     EventKind.TASK_FAILED: Event.Level.ERROR,
     EventKind.TASK_DEAD_LETTERED: Event.Level.ERROR,
@@ -25,6 +36,9 @@ _LEVELS: dict[str, Event.Level] = {
     EventKind.COMMAND_TIMEOUT: Event.Level.ERROR,
     EventKind.COMMAND_EXPIRED: Event.Level.ERROR,
     EventKind.COMMAND_CANCELLED: Event.Level.WARN,
+    EventKind.OBJECT_DELETED: Event.Level.WARN,
+    EventKind.LOGIN_FAILED: Event.Level.WARN,
+    EventKind.LOGIN_LOCKED: Event.Level.WARN,
 }
 
 
@@ -40,6 +54,7 @@ class NewEvent:
     service_id: int | None = None
     instance_id: UUID | None = None
     command_id: UUID | None = None
+    subject: str = ""
     task_name: str = ""
     actor: str = ""
     message: str = ""
@@ -85,9 +100,33 @@ def command_event(command: Command, kind: EventKind, at: datetime, **fields: Any
 def record_events(events: Iterable[NewEvent]) -> None:
     """Store events; those whose `event_id` is stored already are left as they are.
 
-    Call it inside the transaction of what the events tell of.
+    Call it inside the transaction of what the events tell of. Moves of commands are counted once it is committed.
     """
-    insert_new(Event, _COLUMNS, [_row(event) for event in events])
+    written = list(events)
+    insert_new(Event, _COLUMNS, [_row(event) for event in written])
+    moves = Counter(STATUS_OF[event.kind] for event in written if event.kind in STATUS_OF)
+    if moves:
+        transaction.on_commit(lambda: count_transitions(moves))
+
+
+def record_changes(changes: Sequence[Change]) -> None:
+    """Store what people and programs changed; see `controlplane.common.changes`."""
+    now = timezone.now()
+    record_events(_change_event(change, now) for change in changes)
+
+
+def _change_event(change: Change, at: datetime) -> NewEvent:
+    meta = change.actor.origin()
+    told = {"before": change.what.before, "after": change.what.after, "withheld": change.what.withheld}
+    meta |= {name: value for name, value in told.items() if value}
+    return portal_event(
+        EventKind(change.kind),
+        at=at,
+        subject=change.subject,
+        actor=change.actor.name,
+        message=clean_text(change.name, NAME_MAX_CHARS),
+        meta=meta,
+    )
 
 
 _COLUMNS = tuple(each.attname for each in Event._meta.concrete_fields if not each.primary_key)

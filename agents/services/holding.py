@@ -10,6 +10,7 @@ from django.utils import timezone
 from agents.models import Command, Session
 from agents.services.replicas import touch_replica
 from agents.services.sessions import Cut, sessions_to_cut
+from agents.services.transitions import store_transitions
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +23,13 @@ class Pulse:
 
 
 def pulse(replica_id: UUID, *, since: datetime, ingest: Mapping[str, object] | None = None) -> Pulse:
-    """Give the replica's pulse and learn what to do. Cost: one update and three indexed reads, whatever the fleet.
+    """Give the replica's pulse and learn what to do. Cost: one update and three indexed reads, whatever the fleet;
+    and one upsert where this process moved commands.
 
     `since` bounds how far back sessions that ended elsewhere are reported; `ingest` goes with the pulse.
     """
     is_alive = touch_replica(replica_id, ingest=ingest)
+    store_transitions()
     waiting = Command.objects.filter(
         status=Command.Status.PENDING,
         deadline_at__gt=timezone.now(),

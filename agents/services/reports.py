@@ -114,6 +114,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     """What one task did in one reporting window. `reported_at` is its end by the agent's clock, where too far ahead."""
 
     instance_id: UUID
+    service_id: int
     task_name: str
     window_id: str
     started_at: datetime

@@ -181,6 +181,7 @@ class _OpeningRound:
                 return None
         session = Session(
             instance=instance,
+            service_id=instance.service_id,
             replica_id=self._replica_id,
             token_id=opening.credential.token_id,
             protocol_version=hello.protocol_version,

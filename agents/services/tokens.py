@@ -13,11 +13,11 @@ from django.db import transaction
 from django.utils import timezone
 
 from agents.models import AgentToken, Session
-from agents.models.event import EventKind
 from agents.models.instance import Dialect
-from agents.services.actors import Actor
-from agents.services.events import portal_event, record_events
+from controlplane.common.actors import Actor
+from controlplane.common.changes import ChangeKind, change_of, record_changes
 from controlplane.common.hints import hint_replicas
+from controlplane.common.snapshots import NOTHING, difference, snapshot
 
 # Dialects that a gateway speaks; tokens for others would open no door.
 OFFERED_DIALECTS = (Dialect.ONESTEP,)
@@ -57,17 +57,8 @@ def create_agent_token(
         expires_at=expires_at,
         created_by_id=actor.user_id,
     )
-    record_events(
-        [
-            portal_event(
-                EventKind.TOKEN_CREATED,
-                at=token.created_at,
-                actor=actor.name,
-                message=name,
-                meta={"token_id": token.pk, "dialects": dialects, "environments": environments},
-            )
-        ]
-    )
+    made = difference(NOTHING, snapshot(token))
+    record_changes([change_of(ChangeKind.TOKEN_CREATED, token, actor=actor, what=made)])
     return token, secret
 
 
@@ -77,13 +68,7 @@ def revoke_agent_token(token: AgentToken, *, actor: Actor) -> bool:
     now = timezone.now()
     if not AgentToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=now):
         return False
-    record_events(
-        [
-            portal_event(
-                EventKind.TOKEN_REVOKED, at=now, actor=actor.name, message=token.name, meta={"token_id": token.pk}
-            )
-        ]
-    )
+    record_changes([change_of(ChangeKind.TOKEN_REVOKED, token, actor=actor)])
     held: set[UUID] = {
         replica_id
         for replica_id in Session.objects.filter(token=token, status=Session.Status.ACTIVE)

@@ -3,11 +3,13 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, Permission, User
+from django.db import transaction
 from django.db.models import Count, Prefetch, Q, QuerySet, prefetch_related_objects
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
@@ -16,11 +18,12 @@ from unfold.forms import AdminPasswordChangeForm as UnfoldPasswordChangeForm
 from unfold.forms import UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
-from controlplane.access.models import ApiToken
+from controlplane.access.actors import actor_of
+from controlplane.access.models import ApiToken, FailedLogin, SuccessfulLogin
 from controlplane.access.roles import Role
 from controlplane.access.services import create_api_token, revoke_api_token
-from controlplane.console.admin import ModelAdmin
-from controlplane.console.formatting import NOTHING, admin_url, age, badge, link
+from controlplane.console.admin import HistoryAdmin, ModelAdmin
+from controlplane.console.formatting import NOTHING, admin_url, age, badge, cut, link
 from controlplane.console.tokens import TokenAdmin, TokenForm, environments_field, words
 
 admin.site.unregister(User)
@@ -135,6 +138,14 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     def joined(self, row: User) -> SafeString | str:
         return age(row.date_joined)
 
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002
+        """The page that gives somebody else a new password, in one transaction with the event that says so."""
+        with transaction.atomic():
+            if request.method == "POST" and (user := self.get_object(request, unquote(id))) is not None:
+                self.remember_before(request, user.pk)
+            response: HttpResponse = super().user_change_password(request, id, form_url)
+        return response
+
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
         fields = tuple(super().get_readonly_fields(request, obj))
         return fields if request.user.is_superuser else (*fields, *self.superuser_fields)
@@ -172,7 +183,7 @@ def _permissions_beyond(user: Any) -> QuerySet[Permission]:
 
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, ModelAdmin):  # type: ignore[type-arg]
+class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
     """The three roles are groups; more groups may be made, but a role is neither renamed nor deleted.
 
     Only a superuser says what a group may do: otherwise an administrator could raise oneself through the own group.
@@ -280,13 +291,62 @@ class ApiTokenAdmin(TokenAdmin):
         return create_api_token(
             name=data["name"],
             user=data["user"],
+            actor=actor_of(request),
             scope=data["scope"],
             environments=data["environments"],
             expires_at=data["expires_at"],
         )
 
     def revoke(self, request: HttpRequest, token: Any) -> bool:
-        return revoke_api_token(token, actor=request.user.get_username())
+        return revoke_api_token(token, actor=actor_of(request))
 
     def made_context(self, request: HttpRequest, obj: ApiToken) -> dict[str, object]:
         return {"portal_url": request.build_absolute_uri("/").rstrip("/")}
+
+
+class LoginHistoryAdmin(HistoryAdmin):
+    """What django-axes stores of one attempt."""
+
+    ordering = ("-attempt_time",)
+    date_hierarchy = "attempt_time"
+    search_fields = ("=username", "=ip_address")
+    search_help_text = _("A username in lower case, or an address; of IPv6, the network.")
+
+    @admin.display(description=_("When"), ordering="attempt_time")
+    def when(self, row: FailedLogin | SuccessfulLogin) -> SafeString | str:
+        return age(row.attempt_time)
+
+    @admin.display(description=_("Username"), ordering="username")
+    def who(self, row: FailedLogin | SuccessfulLogin) -> SafeString | str:
+        return cut(row.username or NOTHING, 60)
+
+    @admin.display(description=_("Address"), ordering="ip_address")
+    def address(self, row: FailedLogin | SuccessfulLogin) -> str:
+        return str(row.ip_address or NOTHING)
+
+    @admin.display(description=_("Browser or program"))
+    def program(self, row: FailedLogin | SuccessfulLogin) -> SafeString | str:
+        return cut(row.user_agent, 80)
+
+    @admin.display(description=_("Where"))
+    def door(self, row: FailedLogin | SuccessfulLogin) -> str:
+        return str(row.path_info)
+
+
+@admin.register(FailedLogin)
+class FailedLoginAdmin(LoginHistoryAdmin):
+    list_display = fields = readonly_fields = ("when", "who", "address", "outcome", "door", "program")
+    list_filter = ("locked_out",)
+
+    @admin.display(description=_("Locked out by it"), ordering="locked_out")
+    def outcome(self, row: FailedLogin) -> SafeString | str:
+        return badge("token", "revoked", gettext("Locked out")) if row.locked_out else NOTHING
+
+
+@admin.register(SuccessfulLogin)
+class SuccessfulLoginAdmin(LoginHistoryAdmin):
+    list_display = fields = readonly_fields = ("when", "who", "address", "logged_out", "door", "program")
+
+    @admin.display(description=_("Logged out"), ordering="logout_time")
+    def logged_out(self, row: SuccessfulLogin) -> SafeString | str:
+        return age(row.logout_time)

@@ -8,5 +8,5 @@ class AccessConfig(AppConfig):
     verbose_name = _("Access")
 
     def ready(self) -> None:
-        # Each registers something: the receiver that notes the time of each login, and the security schemes.
-        from controlplane.access import openapi, policy  # noqa: F401, PLC0415
+        # Each registers something: the receivers that note each login and its time, and the security schemes.
+        from controlplane.access import login_events, openapi, policy  # noqa: F401, PLC0415

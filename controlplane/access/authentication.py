@@ -1,11 +1,13 @@
 """Who calls the API: a program with an API token, or a person with a console session."""
 
 from django.contrib.auth.models import User
+from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication, get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from controlplane.access.models import ApiToken
+from controlplane.access.origins import ensure_own_origin
 from controlplane.access.services import SECRET_PREFIX, use_api_token
 
 REALM = 'Bearer realm="api"'
@@ -30,7 +32,10 @@ class ApiTokenAuthentication(BaseAuthentication):
 
 
 class ConsoleSessionAuthentication(SessionAuthentication):
-    """The session of the console. Unsafe verbs need its CSRF token in the header X-CSRFToken."""
+    """The session of the console. Unsafe verbs are taken from pages of trusted origins only, and need no token."""
+
+    def enforce_csrf(self, request: HttpRequest | Request) -> None:
+        ensure_own_origin(request._request if isinstance(request, Request) else request)  # noqa: SLF001 -- as DRF does
 
     def authenticate_header(self, request: Request) -> str:  # noqa: ARG002 -- DRF's signature
         return REALM

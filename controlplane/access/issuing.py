@@ -15,6 +15,7 @@ from controlplane.access.models import ApiToken
 from controlplane.access.policy import SCOPE_CAP
 from controlplane.access.roles import Role
 from controlplane.access.services import create_api_token, revoke_api_token
+from controlplane.common.actors import Actor
 from controlplane.common.errors import Conflict, Forbidden, Invalid, NotFound
 from controlplane.common.tokens import narrowed_to
 
@@ -28,6 +29,7 @@ class Requester:
 
     user: User
     role: Role
+    actor: Actor
     token: ApiToken | None
     environments: frozenset[str] | None
 
@@ -71,7 +73,12 @@ def issue_token(requester: Requester, wish: TokenWish) -> tuple[ApiToken, str]:
     try:
         with transaction.atomic():
             return create_api_token(
-                name=wish.name, user=user, scope=wish.scope, environments=environments, expires_at=expires_at
+                name=wish.name,
+                user=user,
+                actor=requester.actor,
+                scope=wish.scope,
+                environments=environments,
+                expires_at=expires_at,
             )
     except IntegrityError as exc:
         raise Conflict(f"a token named {wish.name} exists already", code="name_taken") from exc
@@ -86,7 +93,7 @@ def withdraw_token(requester: Requester, token_id: int) -> ApiToken:
     is_stronger = SCOPE_CAP[ApiToken.Scope(token.scope)].rank > requester.role.rank
     if requester.token is not None and is_stronger:
         raise Forbidden("a token may not revoke one that may do more than itself")
-    revoke_api_token(token, actor=requester.user.get_username())
+    revoke_api_token(token, actor=requester.actor)
     return token
 
 

@@ -1,6 +1,9 @@
-"""ApiToken: how a program calls the API as a person."""
+"""ApiToken: how a program calls the API as a person. ConsoleSession and the two histories: how people log in."""
 
+from axes.models import AccessFailureLog, AccessLog
 from django.conf import settings
+from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -49,3 +52,45 @@ class ApiToken(models.Model):
     @property
     def is_usable(self) -> bool:
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > timezone.now())
+
+
+class ConsoleSession(AbstractBaseSession):
+    """One login of a person, as controlplane.access.sessions stores it: found by the hash of its key, or by its user.
+
+    `user_id` is None before a login. It is no foreign key: what is stored for a user who is deleted at this moment must
+    not fail, and says nothing any more.
+    """
+
+    session_key = models.CharField(max_length=64, primary_key=True)
+    user_id = models.BigIntegerField(null=True, db_index=True)
+
+    class Meta:
+        verbose_name = _("console session")
+        verbose_name_plural = _("console sessions")
+        default_permissions = ()
+
+    @classmethod
+    def get_session_store_class(cls) -> type[SessionBase]:
+        from controlplane.access.sessions import SessionStore  # noqa: PLC0415 -- it imports this model
+
+        return SessionStore
+
+
+class FailedLogin(AccessFailureLog):  # type: ignore[misc]
+    """django-axes' row of one attempt that did not log anybody in; `locked_out` where it was one too many."""
+
+    class Meta:
+        proxy = True
+        verbose_name = _("failed login")
+        verbose_name_plural = _("failed logins")
+        default_permissions = ("view",)
+
+
+class SuccessfulLogin(AccessLog):  # type: ignore[misc]
+    """django-axes' row of one login; `session_hash` is the key of its ConsoleSession."""
+
+    class Meta:
+        proxy = True
+        verbose_name = _("login")
+        verbose_name_plural = _("logins")
+        default_permissions = ("view",)

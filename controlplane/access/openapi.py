@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 
@@ -26,6 +27,9 @@ class ConsoleSessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-u
         return {
             "type": "apiKey",
             "in": "cookie",
-            "name": "sessionid",
-            "description": "The login of the console. Unsafe verbs also need the header X-CSRFToken.",
+            "name": settings.SESSION_COOKIE_NAME,
+            "description": (
+                "The login of a person, by `POST /api/v1/auth/login` or on the console. What changes something is "
+                "refused where a browser says that it comes from a page of an origin that is not trusted."
+            ),
         }

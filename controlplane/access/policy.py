@@ -74,6 +74,12 @@ def may_command(request: HttpRequest | Request, *, destructive: bool) -> bool:
     return role is not None and role.rank >= (Role.ADMIN if destructive else Role.OPERATOR).rank
 
 
+def may_administer(request: HttpRequest | Request) -> bool:
+    """Whether the role lets one look after people, their roles and tokens, and read what was done to these."""
+    role = role_of_request(request)
+    return role is not None and role.rank >= Role.ADMIN.rank
+
+
 def ensure_may_command(request: HttpRequest | Request, *, destructive: bool) -> None:
     """Let an operator command, and only an admin who logged in lately stop an instance.
 

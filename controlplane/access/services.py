@@ -9,14 +9,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
 from controlplane.access.models import ApiToken
 from controlplane.access.roles import remember_role
+from controlplane.common.actors import Actor
+from controlplane.common.changes import ChangeKind, change_of, record_changes
 from controlplane.common.database import any_of
 from controlplane.common.joining import Joiner
+from controlplane.common.snapshots import NOTHING, difference, snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +35,12 @@ def hash_secret(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+@transaction.atomic
 def create_api_token(
     *,
     name: str,
     user: User,
+    actor: Actor,
     scope: str = ApiToken.Scope.READ,
     environments: Sequence[str] = (),
     expires_at: datetime | None = None,
@@ -51,16 +56,20 @@ def create_api_token(
         environments=list(environments),
         expires_at=expires_at,
     )
+    made = difference(NOTHING, snapshot(token))
+    record_changes([change_of(ChangeKind.TOKEN_CREATED, token, actor=actor, what=made)])
     logger.info("api_token.created id=%s name=%s user=%s scope=%s", token.pk, name, user.pk, scope)
     return token, secret
 
 
-def revoke_api_token(token: ApiToken, *, actor: str) -> bool:
-    """Refuse the token from the next request on; False if it was revoked before. `actor` names who did it."""
+@transaction.atomic
+def revoke_api_token(token: ApiToken, *, actor: Actor) -> bool:
+    """Refuse the token from the next request on; False if it was revoked before."""
     revoked = ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now())
     token.refresh_from_db(fields=("revoked_at",))
     if revoked:
-        logger.info("api_token.revoked id=%s name=%s actor=%s", token.pk, token.name, actor)
+        record_changes([change_of(ChangeKind.TOKEN_REVOKED, token, actor=actor)])
+        logger.info("api_token.revoked id=%s name=%s actor=%s", token.pk, token.name, actor.name)
     return revoked == 1
 
 
@@ -97,6 +106,12 @@ def use_api_token(secret: str) -> ApiToken | None:
     if is_stale:
         _note_use(token_id, timezone.now())
     return token
+
+
+def has_api_tokens() -> bool:
+    """Whether any API token could be used now."""
+    unexpired = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
+    return ApiToken.objects.filter(unexpired, revoked_at=None, user__is_active=True).exists()
 
 
 def _find(hashes: Sequence[str]) -> list[list[tuple[Any, ...]]]:

@@ -1,6 +1,8 @@
-"""Who may call what: every route below /api and every verb of it, with the least role that it takes.
+"""Who may do what: the words of the permission table, and its part for the API.
 
-What is not in this table is refused, and a test walks all routes and fails where one is missing.
+Below /api it lists every route and every verb with the least role that it takes; what is not in it is refused. The
+other parts are `pages` (all other URLs), `console` (admins and their actions) and `sockets` (frames of agents). A
+portal with a URL that stands in none of them does not serve, and a test walks all of them as everybody.
 """
 
 import enum
@@ -14,7 +16,18 @@ class Door(enum.Enum):
     """Who is let in where roles do not apply."""
 
     ANYBODY = "anybody"
+    # Whoever is logged in by a session, with or without a role.
+    LOGGED_IN = "logged in"
+    # Whoever may log in to the console, with or without a role.
+    STAFF = "staff"
+    SUPERUSER = "superuser"
+    # A program that shows a token for agents.
     AGENT = "agent"
+    # A program that shows a token for agents, or an API token of somebody with a role.
+    PROGRAM = "program"
+    # The session that an agent opened, for its own instance alone.
+    OWN_SESSION = "own session"
+    NOBODY = "nobody"
 
 
 Rule = Role | Door
@@ -29,11 +42,17 @@ SERVICE: Final = "api/v1/services/<name:service_name>"
 API_ROUTES: Final[Mapping[str, Mapping[str, Rule]]] = {
     "api/schema/": READ,
     "api/docs/": READ,
+    "api/v1/auth/session": {"GET": Door.ANYBODY},
+    "api/v1/auth/login": {"POST": Door.ANYBODY},
+    "api/v1/auth/logout": {"POST": Door.ANYBODY},
+    "api/v1/auth/logout-all": {"POST": Door.LOGGED_IN},
     "api/v1/agents/presence": {"POST": Door.AGENT},
     "api/v1/services": READ,
     SERVICE: READ,
+    f"{SERVICE}/dashboard": READ,
     f"{SERVICE}/tasks": READ,
     f"{SERVICE}/tasks/<name:task_name>": READ,
+    f"{SERVICE}/tasks/<name:task_name>/events": READ,
     f"{SERVICE}/tasks/<name:task_name>/commands": COMMAND,
     f"{SERVICE}/instances": READ,
     f"{SERVICE}/instances/<name:instance_id>": READ,
@@ -42,6 +61,8 @@ API_ROUTES: Final[Mapping[str, Mapping[str, Rule]]] = {
     f"{SERVICE}/commands": READ_AND_COMMAND,
     f"{SERVICE}/sessions": READ,
     "api/v1/events": READ,
+    "api/v1/metrics/durations": READ,
+    "api/v1/metrics/durations/series": READ,
     "api/v1/instances": READ,
     "api/v1/instances/<name:instance_id>": READ,
     "api/v1/instances/<name:instance_id>/commands": READ_AND_COMMAND,

@@ -2,20 +2,21 @@
 
 On PostgreSQL the rows travel as one JSON document, which the server takes apart. For 1,000 rows of the event table that
 costs this process 2 ms; COPY into a staging table costs it 7, arrays for unnest 40, VALUES 70, and the server 25 to 30
-each time. Many rows at once are first tried by COPY, straight into their table. SQLite gets VALUES, and inserts by
-`bulk_create`. All store the same, which a property test holds.
+each time. Many rows at once are first tried by COPY, straight into their table. SQLite gets VALUES. All store the same,
+which a property test holds.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 from django.db import connections, models, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from controlplane.common.copying import copy_new
+from controlplane.common.database import typed_rows
 
 # SQLite's default limit is 32,766 variables per statement.
 _VARIABLES_MAX = 30_000
@@ -38,54 +39,88 @@ def insert_new(model: type[models.Model], columns: Sequence[str], rows: Rows) ->
     `columns` are field names of the model; every column but the primary key that has no default in the database must
     be among them. Values must be of the type that the field stores. Runs inside the caller's transaction.
     """
-    _insert(model, columns, rows, on_conflict="pass")
+    _insert(model, columns, rows, rule=_PASS)
+
+
+def insert_new_positions(
+    model: type[models.Model], columns: Sequence[str], rows: Rows, *, key: Sequence[str]
+) -> Sequence[int]:
+    """The same; returns the positions in `rows` of those that were inserted, ascending.
+
+    `key` are the columns that the unique constraint is on. Of doubles among `rows` the first counts.
+    """
+    return _insert(model, columns, rows, rule=_PASS, key=key)
 
 
 def insert_all(model: type[models.Model], columns: Sequence[str], rows: Rows) -> None:
-    """The same for rows that must be new: IntegrityError where a unique constraint knows one of them already."""
-    _insert(model, columns, rows, on_conflict="raise")
+    """The same as `insert_new` for rows that must be new: IntegrityError where one of them is known already."""
+    _insert(model, columns, rows, rule="")
 
 
-def upsert(model: type[models.Model], columns: Sequence[str], rows: Rows) -> None:
-    """The same, but a row whose primary key, the first column, is known already takes the other columns' values.
+def upsert(
+    model: type[models.Model], columns: Sequence[str], rows: Rows, *, key: Sequence[str] = (), assignments: str = ""
+) -> None:
+    """The same, but a row whose `key` is known already takes the other columns' values, or what `assignments` say.
 
-    A key may occur once only.
+    `key` are the columns of a unique constraint, by default the first column. In `assignments`, which are code and
+    never input, `t` is the stored row and `v` the given one: `"count = t.count + v.count"`. A key may occur once only.
+    On PostgreSQL rows are locked in the order of their keys, so that two callers at once cannot lock each other out.
     """
-    _insert(model, columns, rows, on_conflict="update")
+    if not rows:
+        return
+    key = key or columns[:1]
+    described = _described(_of(model, columns), connections[router.db_for_write(model)].alias)
+    names = dict(zip(columns, described.quoted, strict=True))
+    changed = assignments or ", ".join(f"{names[name]} = v.{names[name]}" for name in columns if name not in key)
+    target = ", ".join(names[name] for name in key)
+    rule = f"ON CONFLICT ({target}) DO UPDATE SET {_GIVEN.sub('excluded.', changed)}"
+    _insert(model, columns, rows, rule=rule, order=f"ORDER BY {target}")
+
+
+_PASS = "ON CONFLICT DO NOTHING"  # noqa: S105 -- no password
+_GIVEN = re.compile(r"\bv\.")
 
 
 def _insert(
-    model: type[models.Model], columns: Sequence[str], rows: Rows, *, on_conflict: Literal["pass", "raise", "update"]
-) -> None:
+    model: type[models.Model],
+    columns: Sequence[str],
+    rows: Rows,
+    *,
+    rule: str,
+    key: Sequence[str] = (),
+    order: str = "",
+) -> Sequence[int]:
+    """Insert by one rule about conflicts; with `key` it returns which rows were inserted."""
     if not rows:
-        return
+        return ()
     connection = connections[router.db_for_write(model)]
     described = _described(_of(model, columns), connection.alias)
-    fields = described.fields
-    if connection.vendor != "postgresql":
-        instances = [model(**{field.attname: value for field, value in zip(fields, row, strict=True)}) for row in rows]
-        conflict: dict[str, Any] = {"ignore_conflicts": on_conflict == "pass"}
-        if on_conflict == "update":
-            names = [field.name for field in fields]
-            conflict = {"update_conflicts": True, "unique_fields": names[:1], "update_fields": names[1:]}
-        model._default_manager.bulk_create(instances, **conflict)  # noqa: SLF001 -- public in Django's documentation
-        return
-    if on_conflict != "update" and copy_new(model, fields, rows, connection):
-        return
-    names = described.quoted
-    # No conflict target: the unique constraints of a partitioned table differ from those of a plain one.
-    rule = "ON CONFLICT DO NOTHING" if on_conflict == "pass" else ""
-    if on_conflict == "update":
-        changed = ", ".join(f"{name} = excluded.{name}" for name in names[1:])
-        rule = f"ON CONFLICT ({names[0]}) DO UPDATE SET {changed}"
-    table = connection.ops.quote_name(model._meta.db_table)
-    with connection.cursor() as cursor:
-        for source, parameters in _sources(described, rows, connection):
-            # Only names of tables and columns are written into the statement; values are parameters.
-            cursor.execute(
-                f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(names)} FROM {source} {rule}",  # noqa: S608
-                parameters,
-            )
+    if rule in {"", _PASS} and copy_new(model, described.fields, rows, connection):
+        return range(len(rows))
+    names = ", ".join(described.quoted)
+    places = [columns.index(name) for name in key]
+    returned = f"RETURNING {', '.join(described.quoted[place] for place in places)}" if key else ""
+    inserted: set[tuple[Any, ...]] = set()
+    for source, parameters in _sources(described, rows, connection):
+        # Only names of tables and columns are written into the statement; values are parameters. Without WHERE, SQLite
+        # would take ON CONFLICT for the condition of a join.
+        statement = (
+            f"INSERT INTO {connection.ops.quote_name(model._meta.db_table)} AS t ({names}) "  # noqa: S608
+            f"SELECT {names} FROM {source} WHERE TRUE {order} {rule} {returned}"
+        )
+        if key:
+            inserted.update(typed_rows(statement, parameters, tuple(described.fields[place] for place in places)))
+        else:
+            with connection.cursor() as cursor:
+                cursor.execute(statement, parameters)
+    found = []
+    for position, row in enumerate(rows if key else ()):
+        stored = tuple(row[place] for place in places)
+        if stored in inserted:
+            # Of doubles, the first.
+            inserted.remove(stored)
+            found.append(position)
+    return found
 
 
 def update_from_values(

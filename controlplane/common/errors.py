@@ -1,6 +1,6 @@
 """The one family of errors that services raise; only the edges translate them.
 
-A subclass of one of the four kinds below is made per cause; the API turns the kind into a status,
+A subclass of one of the kinds below is made per cause; the API turns the kind into a status,
 the admin into a message, a gateway into an error frame or a close code.
 """
 
@@ -55,3 +55,21 @@ class Unauthorized(ControlPlaneError):
     """The requester must prove who they are, perhaps again."""
 
     code = "unauthorized"
+
+
+class TooMany(ControlPlaneError):
+    """Too many of this came; the same is taken again after `retry_after_s` seconds."""
+
+    code = "too_many"
+    retryable = True
+
+    def __init__(self, message: str = "", *, retry_after_s: int, code: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.retry_after_s = retry_after_s
+
+
+class Unavailable(ControlPlaneError):
+    """The portal cannot do this yet, or for now."""
+
+    code = "unavailable"
+    retryable = True

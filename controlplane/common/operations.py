@@ -126,15 +126,40 @@ class AddIndexByPartition(AddIndex):
         model = to_state.apps.get_model(app_label, self.model_name)
         if not self.allow_migrate_model(schema_editor.connection.alias, model):
             return
-        table = model._meta.db_table
-        if not _Editor(schema_editor).partitions(table):
+        statements, table, name = _Editor(schema_editor), model._meta.db_table, self.index.name
+        if not statements.partitions(table):
             super().database_forwards(app_label, schema_editor, from_state, to_state)
             return
-        name = self.index.name
-        head, rest = f'CREATE INDEX "{name}" ON "{table}"', str(self.index.create_sql(model, schema_editor))
-        if not rest.startswith(head):
-            raise ValueError(f"{rest!r} does not begin with {head!r}.")
-        _Editor(schema_editor).index_partitions(table, name, rest.removeprefix(head))
+        head, whole = f'CREATE INDEX "{name}" ON "{table}"', str(self.index.create_sql(model, schema_editor))
+        if not whole.startswith(head):
+            raise ValueError(f"{whole!r} does not begin with {head!r}.")
+        statements.index_by_partition(table, name, whole.removeprefix(head))
+
+
+class ReplaceIndexByPartition(_OnPostgres):
+    """On PostgreSQL, give an index of a table that PartitionByWeek split another definition, beside its writers.
+
+    `now` and `before` are what stands behind the table's name in CREATE INDEX. The migration must say `atomic = False`.
+    """
+
+    def __init__(self, model_name: str, name: str, *, now: str, before: str, unique: bool = False) -> None:
+        super().__init__(model_name)
+        self.name, self.now, self.before, self.unique = name, now, before, unique
+
+    def describe(self) -> str:
+        return f"Replace the index {self.name} of {self.model_name}"
+
+    def apply(self, model: type[models.Model], editor: BaseDatabaseSchemaEditor) -> None:
+        self._replace(model, editor, self.now)
+
+    def revert(self, model: type[models.Model], editor: BaseDatabaseSchemaEditor) -> None:
+        self._replace(model, editor, self.before)
+
+    def _replace(self, model: type[models.Model], editor: BaseDatabaseSchemaEditor, definition: str) -> None:
+        statements, fresh = _Editor(editor), f"{self.name}_new"
+        statements.index_by_partition(model._meta.db_table, fresh, definition, unique=self.unique)
+        statements.run(f'DROP INDEX "{self.name}"')
+        statements.run(f'ALTER INDEX "{fresh}" RENAME TO "{self.name}"')
 
 
 class IndexPartitions(_OnPostgres):
@@ -151,7 +176,7 @@ class IndexPartitions(_OnPostgres):
         return f"Index {self.model_name} by {self.name}"
 
     def apply(self, model: type[models.Model], editor: BaseDatabaseSchemaEditor) -> None:
-        _Editor(editor).index_partitions(model._meta.db_table, self.name, f" {self.definition}")
+        _Editor(editor).index_by_partition(model._meta.db_table, self.name, f" {self.definition}")
 
     def revert(self, model: type[models.Model], editor: BaseDatabaseSchemaEditor) -> None:  # noqa: ARG002 -- as apply
         _Editor(editor).run(f'DROP INDEX IF EXISTS "{self.name}"')
@@ -285,17 +310,18 @@ class _Editor:
             )
             return [name for (name,) in cursor.fetchall()]
 
-    def index_partitions(self, table: str, name: str, definition: str) -> None:
-        """Build an index of each partition beside its readers and writers, and one of the whole that holds them."""
-        self.run(f'CREATE INDEX IF NOT EXISTS "{name}" ON ONLY "{table}"{definition}')
+    def index_by_partition(self, table: str, name: str, definition: str, *, unique: bool = False) -> None:
+        """Make an index of a partitioned table from one of each partition; goes on where it was interrupted."""
+        kind = "UNIQUE INDEX" if unique else "INDEX"
+        self.run(f'CREATE {kind} IF NOT EXISTS "{name}" ON ONLY "{table}"{definition}')
         for partition in self.partitions(table):
             part = f"{name}_{partition.removeprefix(f'{table}_')}"
-            if not self.is_valid_index(part):
+            if not self._is_valid_index(part):
                 self.run(f'DROP INDEX CONCURRENTLY IF EXISTS "{part}"')
-                self.run(f'CREATE INDEX CONCURRENTLY "{part}" ON "{partition}"{definition}')
+                self.run(f'CREATE {kind} CONCURRENTLY "{part}" ON "{partition}"{definition}')
             self.run(f'ALTER INDEX "{name}" ATTACH PARTITION "{part}"')
 
-    def is_valid_index(self, name: str) -> bool:
+    def _is_valid_index(self, name: str) -> bool:
         with self._connection.cursor() as cursor:
             cursor.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)", [f'"{name}"'])
             found = cursor.fetchone()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.contrib import messages
@@ -19,12 +19,7 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext
 
 from controlplane.common.errors import ControlPlaneError, Unauthorized
-
-if TYPE_CHECKING:
-    # unfold comes without types; its ModelAdmin is Django's with more options.
-    from django.contrib.admin import ModelAdmin
-else:
-    from unfold.admin import ModelAdmin
+from controlplane.console.auditing import AuditedAdmin
 
 __all__ = [
     "HTMX_STOP_POLLING",
@@ -52,7 +47,11 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
         return rows[: self.COUNT_MAX].count()
 
 
-class ReadOnlyAdmin(ModelAdmin):  # type: ignore[type-arg]
+class ModelAdmin(AuditedAdmin):
+    """The base of every admin of the portal."""
+
+
+class ReadOnlyAdmin(ModelAdmin):
     """A list of rows that agents or the portal itself write: nothing is added, changed or deleted by hand."""
 
     show_full_result_count = False

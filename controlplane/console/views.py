@@ -1,7 +1,8 @@
-"""The step-up login: whoever is about to stop things proves again who they are."""
+"""Pages beside the admin site's own: the step-up login, the own password, the icon."""
 
 from collections.abc import Callable
 from functools import wraps
+from http import HTTPStatus
 from typing import Any
 
 from django import forms
@@ -9,6 +10,7 @@ from django.contrib import admin
 from django.contrib.auth import authenticate, login
 from django.contrib.auth.models import User
 from django.contrib.auth.views import redirect_to_login
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
@@ -19,6 +21,10 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from unfold.widgets import UnfoldAdminPasswordWidget
+
+from controlplane.access.actors import actor_of
+from controlplane.common.changes import ChangeKind, change_of, record_changes
+from controlplane.common.snapshots import Difference
 
 
 def favicon(request: HttpRequest) -> HttpResponseRedirect:  # noqa: ARG001 -- a view
@@ -37,6 +43,16 @@ def browsers_log_in(view: Callable[..., HttpResponseBase]) -> Callable[..., Http
         return view(request, *args, **kwargs)
 
     return guarded
+
+
+def _change_own_password(request: HttpRequest) -> HttpResponse:
+    """The page of the site on which people change their own password, in one transaction with the event of it."""
+    with transaction.atomic():
+        response: HttpResponse = admin.site.password_change(request)
+        if request.method == "POST" and response.status_code == HTTPStatus.FOUND and isinstance(request.user, User):
+            changed = Difference(withheld=["password"])
+            record_changes([change_of(ChangeKind.CHANGED, request.user, actor=actor_of(request), what=changed)])
+    return response
 
 
 class PasswordAgainForm(forms.Form):
@@ -89,3 +105,4 @@ def _safe_next(request: HttpRequest) -> str:
 
 
 login_again = admin.site.admin_view(_login_again)
+change_own_password = admin.site.admin_view(_change_own_password, cacheable=True)

@@ -21,7 +21,9 @@ from django_celery_beat.schedulers import DatabaseScheduler
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from agents.models import Replica
+from agents.services.latency import LatencyFigures, database_latency_s, redis_latency_s
 from agents.services.replicas import start_replica, stop_replica, touch_replica
+from agents.services.transitions import store_transitions
 from controlplane.celery import app as celery_app
 
 logger = logging.getLogger(__name__)
@@ -228,9 +230,10 @@ class ReplicaPresence:
         while True:
             ended = self._ended.is_set()
             try:
+                store_transitions()
                 if replica_id is not None and ended:
                     stop_replica(replica_id)
-                elif not ended and (replica_id is None or not touch_replica(replica_id)):
+                elif not ended and (replica_id is None or not touch_replica(replica_id, ingest=_figures())):
                     # Declared dead while the database could not be reached: a new row for a new life.
                     replica_id = start_replica(self._kind).pk
             except DatabaseError as error:
@@ -240,3 +243,11 @@ class ReplicaPresence:
             if ended:
                 return
             self._ended.wait(settings.REPLICA_HEARTBEAT_S)
+
+
+def _figures() -> dict[str, object]:
+    """What a process without sockets publishes of itself."""
+    latency: LatencyFigures = {"database_s": database_latency_s()}
+    if settings.REDIS_URL:
+        latency["redis_s"] = redis_latency_s()
+    return {"latency": latency}

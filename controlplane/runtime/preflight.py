@@ -6,6 +6,7 @@ import resource
 import socket
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from django.utils.translation import gettext as _
 CONNECT_TIMEOUT_S = 5
 # Any number that no other program on the same database takes: "portal" in letters of a phone.
 _PREPARE_LOCK = 767825
+_PREPARE_RETRY_S = 0.2
 # Each agent takes a descriptor; those of databases, Redis, files and people's browsers fit into the reserve.
 DESCRIPTORS_WANTED = 65_536
 DESCRIPTORS_ENOUGH = 4_096
@@ -135,7 +137,10 @@ def reachable_database() -> Iterator[None]:
             % {"place": _database_place(), "reason": _without_password(error)}
         ) from error
     with held:
-        held.execute("SELECT pg_advisory_lock(%s)", [_PREPARE_LOCK])
+        # Asked for again and again: who waited for it inside a statement would have a snapshot, for whose end the
+        # holder's migrations wait where they build an index concurrently.
+        while held.execute("SELECT pg_try_advisory_lock(%s)", [_PREPARE_LOCK]).fetchone() != (True,):
+            time.sleep(_PREPARE_RETRY_S)
         yield
 
 

@@ -7,7 +7,10 @@ because Django's system checks do not run under ASGI.
 from controlplane.settings.base import *  # noqa: F403
 from controlplane.settings.storage import *  # noqa: F403
 from controlplane.settings.agents import *  # noqa: F403
+from controlplane.settings.metrics import *  # noqa: F403
 from controlplane.settings.background import *  # noqa: F403
+from controlplane.settings.access import *  # noqa: F403
+from controlplane.settings.headers import *  # noqa: F403
 from controlplane.settings.api import *  # noqa: F403
 from controlplane.settings.admin import *  # noqa: F403
 from controlplane.settings.first_start import *  # noqa: F403

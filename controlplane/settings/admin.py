@@ -93,6 +93,8 @@ UNFOLD: dict[str, Any] = {
                     _item(_("API tokens"), "vpn_key", "access_apitoken_changelist", "access.view_apitoken"),
                     _item(_("Users"), "person", "auth_user_changelist", "auth.view_user"),
                     _item(_("Groups"), "group", "auth_group_changelist", "auth.view_group"),
+                    _item(_("Logins"), "login", "access_successfullogin_changelist", "access.view_successfullogin"),
+                    _item(_("Failed logins"), "block", "access_failedlogin_changelist", "access.view_failedlogin"),
                 ],
             },
             {

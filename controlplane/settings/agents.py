@@ -64,3 +64,6 @@ if REPLICA_DEAD_AFTER_S < 2 * REPLICA_HEARTBEAT_S:
     raise ImproperlyConfigured("REPLICA_DEAD_AFTER_S must be at least twice REPLICA_HEARTBEAT_S.")
 # How often a process asks the database for what a lost hint did not tell: pending commands, revoked tokens.
 HINT_POLL_S = env.integer("HINT_POLL_S", 4, minimum=1)
+
+# How many series (name, kind and labels) of custom metrics one task of one instance may have; more are left out.
+CUSTOM_METRIC_SERIES_MAX = env.integer("CUSTOM_METRIC_SERIES_MAX", 100, minimum=1, maximum=10_000)

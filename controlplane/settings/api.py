@@ -1,9 +1,5 @@
 """REST: DRF and its OpenAPI document."""
 
-from controlplane.common import env
-
-CONSOLE_SENSITIVE_AUTH_WINDOW_S = env.integer("CONSOLE_SENSITIVE_AUTH_WINDOW_S", 900, minimum=60)
-
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "controlplane.access.authentication.ApiTokenAuthentication",
@@ -29,6 +25,7 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": r"/api/v1",
     "ENUM_NAME_OVERRIDES": {
+        "Role": "controlplane.access.api.serializers.ROLE_NAMES",
         "Connectivity": "agents.models.instance.Connectivity",
         "Dialect": "agents.models.instance.Dialect",
         "Health": "agents.models.instance.Health",

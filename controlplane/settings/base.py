@@ -77,10 +77,12 @@ INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
-    "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "axes",
     "channels",
+    "corsheaders",
+    "csp",
     "rest_framework",
     "django_filters",
     "drf_spectacular",
@@ -96,6 +98,8 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "controlplane.common.rest.paths.api_path_middleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "controlplane.common.headers.BrowserPolicies",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "controlplane.common.rest.programs.Sessions",
@@ -106,6 +110,7 @@ MIDDLEWARE = [
     "controlplane.common.rest.programs.Messages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "controlplane.common.rest.programs.Htmx",
+    "axes.middleware.AxesMiddleware",
 ]
 
 ROOT_URLCONF = "controlplane.urls"
@@ -162,10 +167,6 @@ TRUSTED_PROXIES = _trusted_proxies()
 if env.boolean("BEHIND_TLS_PROXY", default=APP_ENV == "prod"):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_COOKIES = env.boolean("SECURE_COOKIES", default=APP_ENV == "prod")
-SESSION_COOKIE_SECURE = SECURE_COOKIES
-CSRF_COOKIE_SECURE = SECURE_COOKIES
-SESSION_COOKIE_HTTPONLY = True
-SESSION_COOKIE_SAMESITE = "Lax"
 SECURE_SSL_REDIRECT = env.boolean("SECURE_SSL_REDIRECT", default=APP_ENV == "prod")
 # Health probes come from inside, in plain HTTP.
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
@@ -184,6 +185,8 @@ STATIC_ROOT = env.text("STATIC_ROOT") or None
 # the packages, so that `make up` needs no collecting step.
 WHITENOISE_USE_FINDERS = STATIC_ROOT is None
 WHITENOISE_AUTOREFRESH = STATIC_ROOT is None
+# Files serve the pages of this portal; what other origins may read is below /api.
+WHITENOISE_ALLOW_ALL_ORIGINS = False
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {

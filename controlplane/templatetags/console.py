@@ -2,9 +2,10 @@
 
 from django import template
 
-from agents import words
+from agents import history, words
 from agents.models import Command
 from agents.models.command import CommandKind
+from controlplane.common.changes import subject_of
 from controlplane.console import formatting
 
 register = template.Library()
@@ -22,6 +23,10 @@ register.filter("error_text", words.error_text)
 register.filter("error_words", words.error_words)
 register.filter("event_text", words.event_text)
 register.filter("event_words", words.event_words)
+register.filter("changed_fields", history.changed_fields)
+register.filter("origin_words", history.origin_words)
+register.filter("newest_changes", history.newest_changes)
+register.filter("subject_of", subject_of)
 
 
 @register.simple_tag

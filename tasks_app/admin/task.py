@@ -83,7 +83,7 @@ class TaskAdmin(PageAdmin):
             .select_related("instance")
             .defer("traceback", "meta")
             .order_by("-occurred_at", "-id")[:EVENTS_SHOWN],
-            "commands": Command.objects.filter(instance__service=obj.service, task_name=obj.name)
+            "commands": Command.objects.filter(service=obj.service, task_name=obj.name)
             .select_related("instance")
             .defer("args", "result")
             .order_by("-created_at", "-id")[:COMMANDS_SHOWN],

@@ -8,10 +8,10 @@ from agents.access import ensure_may_command
 from agents.api.fleet import FleetView
 from agents.api.queries import InstanceCommandsQuery, ServiceCommandsQuery, ServiceQuery
 from agents.api.serializers import CommandSummarySerializer
-from agents.api.views import actor_of
 from agents.models import Command
 from agents.selectors.commands import commands
 from agents.selectors.instances import ensure_instance_exists
+from controlplane.access.actors import actor_of
 from controlplane.access.policy import COMMANDS_NEED_OPERATOR
 from controlplane.common.rest.cursors import Order
 from controlplane.common.rest.lists import paged

@@ -1,8 +1,11 @@
 """Queries of the paths below a service that are about what it runs."""
 
+from rest_framework import serializers
+
 from agents.api.queries import ServicePageQuery, ServiceQuery, choice, name
 from agents.models.service import Environment
 from controlplane.common.rest.fields import IdField, IntegerField, PageQuery, TextField, TimestampField
+from tasks_app.selectors.history import HISTORY_KINDS
 from tasks_app.selectors.lookback import LOOKBACK_DEFAULT_MINUTES, LOOKBACK_MAX_MINUTES
 
 
@@ -23,6 +26,23 @@ class ServicesQuery(PageQuery):
 class TasksQuery(ServicePageQuery):
     lookback_minutes = lookback_minutes()
     task_name = name()
+
+
+class DashboardQuery(ServiceQuery):
+    lookback_minutes = lookback_minutes()
+    recent_event_limit = IntegerField(from_text=True, default=10, min_value=1, max_value=50)
+
+
+class TaskHistoryQuery(ServicePageQuery):
+    # Merged from two lists, each of which is given as a file.
+    format = None  # type: ignore[assignment] # DRF's way to take a field away
+    lookback_minutes = lookback_minutes()
+    limit = recent_limit()
+    kind = serializers.ListField(
+        child=serializers.ChoiceField(choices=HISTORY_KINDS),
+        required=False,
+        help_text="May be repeated; without it all kinds.",
+    )
 
 
 class RecentQuery(ServiceQuery):

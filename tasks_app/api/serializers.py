@@ -1,5 +1,7 @@
 """Shapes of services, tasks and metric windows, as the API shows them. Source: contract 4.2."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
@@ -9,16 +11,20 @@ from agents.api.serializers import (
     EventSummarySerializer,
     InstanceSummarySerializer,
     SessionSummarySerializer,
+    event_source_label,
     optional_text,
     optional_time,
 )
+from agents.models import Command, Event
 from agents.models.instance import Connectivity, Health
 from agents.selectors.events import WIRE_EVENT_KINDS
 from agents.selectors.services import SERVICE_STATUSES
-from controlplane.common.rest.fields import ObjectField, TimestampField
+from controlplane.common.rest.fields import ObjectField, TimestampField, iso
 from tasks_app.models import MetricWindow
-from tasks_app.selectors.controls import TASK_KINDS_IN_ORDER, TaskControl
+from tasks_app.selectors.controls import TASK_KINDS_IN_ORDER, Controls
+from tasks_app.selectors.dashboard import CommandOverview, Dashboard
 from tasks_app.selectors.figures import COUNTERS, MetricPoint
+from tasks_app.selectors.history import HISTORY_KINDS, HistoryItem
 from tasks_app.selectors.services import VIEW_STATUSES, FleetSummary, ServicePage, ServiceSummary
 from tasks_app.selectors.tasks import TaskSummary
 
@@ -49,7 +55,7 @@ class ServiceSummarySerializer(serializers.Serializer[ServiceSummary]):
     failing_task_count = serializers.IntegerField()
     view_status = serializers.ChoiceField(choices=SERVICE_VIEW_STATUSES)
     success_rate = serializers.FloatField()
-    throughput_per_min = serializers.IntegerField()
+    throughput_per_min = serializers.FloatField()
     error_count = serializers.IntegerField()
     uptime_reference_at = optional_time(source="last_seen_at")
     online_task_count = serializers.IntegerField()
@@ -101,6 +107,87 @@ class EventCountsSerializer(serializers.Serializer[Any]):
         return {kind: serializers.IntegerField() for kind in WIRE_EVENT_KINDS}
 
 
+class ConnectivityCountsSerializer(serializers.Serializer[Dashboard]):
+    total = serializers.IntegerField(source="instance_count")
+    online = serializers.IntegerField(source="connectivity.online")
+    offline = serializers.IntegerField(source="connectivity.offline")
+    never_reported = serializers.IntegerField(source="connectivity.never_reported")
+
+
+class HealthCountsSerializer(serializers.Serializer[Any]):
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        return {health: serializers.IntegerField() for health in Health.values}
+
+
+class CommandStatusCountsSerializer(serializers.Serializer[CommandOverview]):
+    in_flight = serializers.IntegerField()
+    total = serializers.IntegerField()
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        return {**counts(tuple(Command.Status.values), "statuses"), **super().get_fields()}
+
+
+class CommandOverviewSerializer(serializers.Serializer[CommandOverview]):
+    statuses = CommandStatusCountsSerializer(source="*")
+    active_session_count = serializers.IntegerField()
+    last_command_at = optional_time()
+    last_completed_at = optional_time()
+
+
+class DashboardSerializer(LookbackSerializer):
+    service = ServiceSummarySerializer(source="summary")
+    instance_connectivity = ConnectivityCountsSerializer(source="*")
+    instance_statuses = HealthCountsSerializer(source="health")
+    task_count = serializers.IntegerField(source="summary.task_count")
+    failing_task_count = serializers.IntegerField(source="summary.failing_task_count")
+    command_overview = CommandOverviewSerializer(source="commands")
+    topology_hashes = serializers.ListField(child=serializers.CharField())
+    topology_consistent = serializers.BooleanField()
+    recent_events = EventSummarySerializer(many=True)
+
+
+class HistoryItemSerializer(serializers.Serializer[HistoryItem]):
+    """An event of the runtime or a command about the task; fields of the other one are null."""
+
+    id = serializers.CharField(help_text="`runtime:<event id>` or `command:<command id>`.")
+    source_type = serializers.ChoiceField(choices=("runtime", "command"))
+    instance_id = serializers.UUIDField()
+    task_name = serializers.CharField()
+    kind = serializers.ChoiceField(choices=HISTORY_KINDS)
+    occurred_at = TimestampField()
+    level = serializers.ChoiceField(choices=Event.Level.choices)
+    message = optional_text()
+    meta = ObjectField()
+    attempts = serializers.IntegerField(source="event.attempts", allow_null=True, default=None)
+    duration_ms = serializers.IntegerField(source="event.duration_ms", allow_null=True, default=None)
+    failure_kind = optional_text(source="event.failure_kind", default=None)
+    exception_type = optional_text(source="event.exception_type", default=None)
+    traceback = optional_text(source="event.traceback", default=None)
+    source_label = serializers.SerializerMethodField()
+    command_id = serializers.CharField(source="command.public_id", allow_null=True, default=None)
+    command_status = serializers.ChoiceField(
+        choices=Command.Status.choices, source="command.status", allow_null=True, default=None
+    )
+    ack_status = serializers.SerializerMethodField()
+    created_at = TimestampField()
+    updated_at = optional_time(source="command.updated_at", default=None)
+
+    @extend_schema_field({"type": "string", "nullable": True})
+    def get_source_label(self, item: HistoryItem) -> str | None:
+        return event_source_label(item.event, self.context) if item.event else None
+
+    @extend_schema_field({"type": "string", "enum": Command.AckStatus.values, "nullable": True})
+    def get_ack_status(self, item: HistoryItem) -> str | None:
+        return (item.command.ack_status or None) if item.command else None
+
+
+class HistoryPageSerializer(LookbackSerializer):
+    total = serializers.IntegerField()
+    limit = serializers.IntegerField()
+    offset = serializers.IntegerField()
+    items = HistoryItemSerializer(many=True)
+
+
 class TaskSummarySerializer(serializers.Serializer[TaskSummary]):
     task_name = serializers.CharField(source="task.name")
     description = optional_text(source="task.description")
@@ -131,7 +218,7 @@ class TaskSummarySerializer(serializers.Serializer[TaskSummary]):
     supported_commands = serializers.ListField(child=serializers.ChoiceField(choices=TASK_KINDS_IN_ORDER))
     view_status = serializers.ChoiceField(choices=TASK_VIEW_STATUSES)
     success_rate = serializers.FloatField()
-    throughput_per_min = serializers.IntegerField()
+    throughput_per_min = serializers.FloatField()
     error_count = serializers.IntegerField()
     retry_attempts = serializers.IntegerField()
     source_label = optional_text()
@@ -147,27 +234,62 @@ class TaskPageSerializer(LookbackSerializer):
     items = TaskSummarySerializer(many=True)
 
 
-class InstanceTaskControlSerializer(serializers.Serializer[TaskControl]):
-    instance_id = serializers.UUIDField(source="instance.id")
-    node_name = serializers.CharField(source="instance.node_name")
-    connectivity = serializers.ChoiceField(choices=Connectivity.choices, source="instance.connectivity")
-    status = serializers.ChoiceField(choices=Health.choices, source="instance.health")
-    last_seen_at = optional_time(source="instance.last_seen_at")
+@dataclass(frozen=True, slots=True)
+class TaskControl:
+    """One task, and every instance that may run it."""
+
+    task_name: str
+    instances: Sequence[Controls]
+
+
+class InstanceTaskControlSerializer(serializers.Serializer[Any]):
+    """What one instance says of one task."""
+
+    instance_id = serializers.UUIDField()
+    node_name = serializers.CharField()
+    connectivity = serializers.ChoiceField(choices=Connectivity.choices)
+    status = serializers.ChoiceField(choices=Health.choices)
+    last_seen_at = optional_time()
     supported_commands = serializers.ListField(child=serializers.ChoiceField(choices=TASK_KINDS_IN_ORDER))
     state_known = serializers.BooleanField()
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
         fields: dict[str, serializers.Field[Any, Any, Any, Any]] = super().get_fields()
         for flag in CONTROL_FLAGS:
-            fields[flag] = serializers.BooleanField(source=f"state.{flag}", allow_null=True, default=None)
+            fields[flag] = serializers.BooleanField(allow_null=True)
         for count in CONTROL_COUNTS:
-            fields[count] = serializers.IntegerField(source=f"state.{count}", allow_null=True, default=None)
+            fields[count] = serializers.IntegerField(allow_null=True)
         return fields
 
 
-class TaskControlSerializer(serializers.Serializer[Any]):
+class TaskControlSerializer(serializers.Serializer[TaskControl]):
     task_name = serializers.CharField()
     instances = InstanceTaskControlSerializer(many=True)
+
+    def to_representation(self, instance: TaskControl) -> dict[str, Any]:
+        """By hand: there may be thousands, for each of which the fields would take twenty times as long."""
+        return {
+            "task_name": instance.task_name,
+            "instances": [_control_answer(each, instance.task_name) for each in instance.instances],
+        }
+
+
+_STATE_FIELDS = (*CONTROL_FLAGS, *CONTROL_COUNTS)
+_UNKNOWN_STATE: dict[str, Any] = dict.fromkeys(_STATE_FIELDS)
+
+
+def _control_answer(controls: Controls, task_name: str) -> dict[str, Any]:
+    state = controls.states.get(task_name)
+    return {
+        "instance_id": str(controls.instance_id),
+        "node_name": controls.node_name,
+        "connectivity": controls.connectivity,
+        "status": controls.health,
+        "last_seen_at": iso(controls.last_seen_at) if controls.last_seen_at else None,
+        "supported_commands": controls.supported(task_name),
+        "state_known": state is not None,
+        **({name: getattr(state, name) for name in _STATE_FIELDS} if state else _UNKNOWN_STATE),
+    }
 
 
 class MetricPointSerializer(serializers.Serializer[MetricPoint]):

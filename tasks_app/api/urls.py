@@ -2,12 +2,14 @@
 
 from django.urls import include, path
 
-from tasks_app.api import commands, views
+from tasks_app.api import commands, metrics, views
 
 of_service = [
     path("", views.ServiceView.as_view()),
+    path("/dashboard", views.ServiceDashboardView.as_view()),
     path("/tasks", views.ServiceTasksView.as_view()),
     path("/tasks/<name:task_name>", views.ServiceTaskView.as_view()),
+    path("/tasks/<name:task_name>/events", views.ServiceTaskEventsView.as_view()),
     path("/tasks/<name:task_name>/commands", commands.ServiceTaskCommandsView.as_view()),
     path("/instances", views.ServiceInstancesView.as_view()),
     path("/instances/<name:instance_id>", views.ServiceInstanceView.as_view()),
@@ -20,6 +22,8 @@ of_service = [
 urlpatterns = [
     path("services", views.ServicesView.as_view()),
     path("services/<name:service_name>", include(of_service)),
+    path("metrics/durations", metrics.DurationsView.as_view()),
+    path("metrics/durations/series", metrics.DurationSeriesView.as_view()),
     path("events", views.EventsView.as_view()),
     path("instances/<name:instance_id>/commands", commands.InstanceCommandsView.as_view()),
 ]

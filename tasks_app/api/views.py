@@ -32,19 +32,31 @@ from controlplane.common.rest.exports import BATCH_ROWS
 from controlplane.common.rest.lists import paged, whole
 from controlplane.common.rest.paging import page_serializer
 from controlplane.common.rest.views import endpoint
-from tasks_app.api.queries import MetricWindowsQuery, RecentQuery, ServicesQuery, TasksQuery
+from tasks_app.api.queries import (
+    DashboardQuery,
+    MetricWindowsQuery,
+    RecentQuery,
+    ServicesQuery,
+    TaskHistoryQuery,
+    TasksQuery,
+)
 from tasks_app.api.serializers import (
+    DashboardSerializer,
+    HistoryPageSerializer,
     MetricWindowSerializer,
     ServiceInstanceDetailSerializer,
     ServicePageSerializer,
     ServiceSummarySerializer,
+    TaskControl,
     TaskDetailSerializer,
     TaskPageSerializer,
     TaskSummarySerializer,
 )
 from tasks_app.models import AppSnapshot
-from tasks_app.selectors.controls import control_entries, instances_with_controls, task_controls
+from tasks_app.selectors.controls import control_entries, instance_controls
+from tasks_app.selectors.dashboard import dashboard
 from tasks_app.selectors.figures import metric_points
+from tasks_app.selectors.history import task_history
 from tasks_app.selectors.labels import source_label
 from tasks_app.selectors.lookback import LOOKBACK_DEFAULT_MINUTES, Lookback
 from tasks_app.selectors.services import (
@@ -54,7 +66,7 @@ from tasks_app.selectors.services import (
     service_summary,
     services_wanted,
 )
-from tasks_app.selectors.tasks import definitions, get_task_summary, task_summaries
+from tasks_app.selectors.tasks import definitions, ensure_task_exists, task_summaries, task_summary
 from tasks_app.selectors.windows import metric_windows
 
 
@@ -103,6 +115,14 @@ class ServiceView(OfServiceView):
         return Response(ServiceSummarySerializer(service_summary(self.service(), self.lookback())).data)
 
 
+class ServiceDashboardView(OfServiceView):
+    @endpoint("One service at a glance", query=DashboardQuery, responds=DashboardSerializer, refusals=(404,))
+    def get(self) -> Response:
+        found = dashboard(self.service(), self.lookback(), event_limit=self.query["recent_event_limit"])
+        context = {"source_labels": source_labels(found.recent_events)}
+        return Response(DashboardSerializer(found, context=context).data)
+
+
 class ServiceTasksView(OfServiceView):
     @endpoint("Tasks of a service", query=TasksQuery, responds=TaskPageSerializer, refusals=(404,))
     def get(self) -> HttpResponseBase:
@@ -128,21 +148,40 @@ class ServiceTaskView(OfServiceView):
     @endpoint("One task of a service", query=RecentQuery, responds=TaskDetailSerializer, refusals=(404,))
     def get(self) -> Response:
         service, lookback, task_name = self.service(), self.lookback(), self.params["task_name"]
-        summary = get_task_summary(task_summaries(service, lookback), service, task_name)
-        instances = instances_with_controls(service, online_only=False)
+        controls = instance_controls(service, online_only=False)
+        summary = task_summary(service, task_name, lookback, controls=controls)
         windows = metric_windows(service, task_name=task_name, ended_after=lookback.started_at)
         events = task_events(service=service, task_name=task_name, occurred_after=lookback.started_at)
         detail = {
             "lookback": lookback,
             "service": service_summary(service, lookback),
             "summary": summary,
-            "task_control": {"task_name": task_name, "instances": task_controls(instances, task_name)},
+            "task_control": TaskControl(task_name, controls),
             "recent_metric_points": metric_points(service, task_name, lookback),
             "recent_metric_windows": windows[: self.query["metric_window_limit"]],
             "recent_events": events[: self.query["event_limit"]],
         }
         labels = {(service.pk, task_name): summary.source_label}
         return Response(TaskDetailSerializer(detail, context={"source_labels": labels}).data)
+
+
+class ServiceTaskEventsView(OfServiceView):
+    """Events of the runtime and commands about the task, merged. The total counts as that of other history does."""
+
+    @endpoint("History of one task", query=TaskHistoryQuery, responds=HistoryPageSerializer, refusals=(404,))
+    def get(self) -> Response:
+        service, task_name = self.service(), self.params["task_name"]
+        ensure_task_exists(service, task_name)
+        page = task_history(
+            service,
+            task_name,
+            self.lookback(),
+            kinds=self.query.get("kind", ()),
+            limit=self.query["limit"],
+            offset=self.query["offset"],
+        )
+        events = [item.event for item in page.items if item.event]
+        return Response(HistoryPageSerializer(page, context={"source_labels": source_labels(events)}).data)
 
 
 class ServiceInstancesView(OfServiceView):

@@ -2,5 +2,6 @@
 
 from tasks_app.models.metric import CustomMetric, MetricWindow
 from tasks_app.models.task import AppSnapshot, Task, TaskControls
+from tasks_app.models.totals import CustomMetricTotals, TaskTotals
 
-__all__ = ["AppSnapshot", "CustomMetric", "MetricWindow", "Task", "TaskControls"]
+__all__ = ["AppSnapshot", "CustomMetric", "CustomMetricTotals", "MetricWindow", "Task", "TaskControls", "TaskTotals"]

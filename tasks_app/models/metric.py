@@ -3,13 +3,15 @@
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from agents.models import Instance
+from agents.models import Instance, Service
 
 
 class MetricWindow(models.Model):
     """Counters of one task of one instance over one window; a window that comes again is the same row.
 
-    The foreign key has no database constraint: rows are written in bulk for instances that a session just proved.
+    The foreign keys have no database constraint: rows are written in bulk for instances that a session just proved. The
+    service is that of the instance, which never changes it; said here again, it lets an index serve what is asked of a
+    service.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -20,6 +22,15 @@ class MetricWindow(models.Model):
         db_index=False,
         related_name="metric_windows",
         verbose_name=_("instance"),
+    )
+    service = models.ForeignKey(
+        Service,
+        on_delete=models.CASCADE,
+        null=True,
+        db_constraint=False,
+        db_index=False,
+        related_name="metric_windows",
+        verbose_name=_("service"),
     )
     task_name = models.CharField(_("task"), max_length=255)
     window_id = models.CharField(_("window id"), max_length=255)
@@ -51,6 +62,13 @@ class MetricWindow(models.Model):
             # Read by charts and by the retention: a time range of one instance, or of all.
             models.Index(fields=("instance", "-window_ended_at"), name="metricwindow_instance_newest"),
             models.Index(fields=("-window_ended_at",), name="metricwindow_newest"),
+            # Read by lists and sums over a service, and over one of its tasks.
+            models.Index(
+                fields=("service", "-window_ended_at", "task_name", "window_id"), name="metricwindow_service_newest"
+            ),
+            models.Index(
+                fields=("service", "task_name", "-window_ended_at", "window_id"), name="metricwindow_task_newest"
+            ),
         ]
 
     def __str__(self) -> str:

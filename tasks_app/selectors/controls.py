@@ -1,71 +1,128 @@
-"""What the instances of a service say of one task, and what each would obey."""
+"""What the instances of a service say of their tasks, and what each would obey.
+
+A service may have thousands of instances, and each page of its tasks reads all of them: rows are plain, and JSON is
+decoded only as far as it is used.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
+from uuid import UUID
 
-from django.db.models import QuerySet
+import msgspec
+from django.db.models import FilteredRelation, Q, TextField
+from django.db.models.functions import Cast
 
 from agents.models import Instance, Service, Session
 from agents.models.command import TASK_KINDS, CommandKind
 from agents.models.instance import Connectivity
-from agents.selectors.instances import with_active_session
 
 # Offered while an instance has not yet said what its task supports: those that every agent knows.
 UNKNOWN_STATE_KINDS: Final = frozenset({CommandKind.PAUSE_TASK, CommandKind.RESUME_TASK, CommandKind.RESTART_TASK})
 TASK_KINDS_IN_ORDER: Final = tuple(kind for kind in CommandKind if kind in TASK_KINDS)
 
 
-@dataclass(frozen=True, slots=True)
-class TaskControl:
-    """One instance and one task. `state` is the control entry of the last heartbeat, empty where it had none."""
+class ControlState(msgspec.Struct, frozen=True, gc=False):
+    """What one instance said of one of its tasks with its last heartbeat. Source: contract 2.2."""
 
-    instance: Instance
-    session: Session | None
     task_name: str
-    state: Mapping[str, Any]
+    supported_commands: tuple[str, ...] = ()
+    pause_requested: bool | None = None
+    paused: bool | None = None
+    accepting_new_work: bool | None = None
+    runner_count: int | None = None
+    parked_runner_count: int | None = None
+    fetching_runner_count: int | None = None
+    inflight_task_count: int | None = None
 
-    @property
-    def is_online(self) -> bool:
-        return self.instance.connectivity == Connectivity.ONLINE
 
-    @property
-    def state_known(self) -> bool:
-        return bool(self.state)
+_decode_states = msgspec.json.Decoder(list[ControlState]).decode
+_decode_texts = msgspec.json.Decoder(list[str]).decode
 
-    @property
-    def supported_commands(self) -> list[str]:
-        """What an online instance with an active session would obey: the task's list within the session's."""
-        if not self.is_online or self.session is None:
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """One instance and what it says of its tasks, by name. `accepted` is None where no session is active."""
+
+    instance_id: UUID
+    node_name: str
+    connectivity: str
+    health: str
+    last_seen_at: datetime | None
+    states: Mapping[str, ControlState]
+    accepted: frozenset[str] | None
+
+    def supported(self, task_name: str) -> list[str]:
+        """What it would obey if it is online with an active session: the task's list within the session's."""
+        if self.connectivity != Connectivity.ONLINE or self.accepted is None:
             return []
-        offered = self.state.get("supported_commands", []) if self.state_known else UNKNOWN_STATE_KINDS
-        accepted = set(self.session.accepted_capabilities)
-        return [kind.value for kind in TASK_KINDS_IN_ORDER if kind in offered and f"command.{kind.value}" in accepted]
+        state = self.states.get(task_name)
+        offered = UNKNOWN_STATE_KINDS if state is None else state.supported_commands
+        return [
+            kind.value for kind in TASK_KINDS_IN_ORDER if kind in offered and f"command.{kind.value}" in self.accepted
+        ]
 
 
-def instances_with_controls(service: Service, *, online_only: bool) -> list[Instance]:
-    """The instances of a service with task_controls and active_sessions, by node name. Two queries."""
-    rows: QuerySet[Instance] = service.instances.select_related("task_controls").order_by("node_name", "id")
+@dataclass(frozen=True, slots=True)
+class ControlSummary:
+    """What all online instances say of one task. `pause_requested` is None where none said anything."""
+
+    pause_requested: bool | None
+    supported_commands: list[str]
+
+
+def instance_controls(service: Service, *, online_only: bool) -> list[Controls]:
+    """What each instance of a service says, by node name. One query."""
+    rows = Instance.objects.filter(service=service)
     if online_only:
         rows = rows.filter(connectivity=Connectivity.ONLINE)
-    return list(with_active_session(rows))
-
-
-def task_controls(instances: Iterable[Instance], task_name: str) -> list[TaskControl]:
-    """What each of these instances (from `instances_with_controls`) says of the task; no query."""
-    return [
-        TaskControl(
-            instance,
-            next(iter(getattr(instance, "active_sessions", [])), None),
-            task_name,
-            next((entry for entry in control_entries(instance) if entry.get("task_name") == task_name), {}),
+    found = (
+        rows.alias(active=FilteredRelation("sessions", condition=Q(sessions__status=Session.Status.ACTIVE)))
+        .order_by("node_name", "id")
+        .values_list(
+            "id",
+            "node_name",
+            "connectivity",
+            "health",
+            "last_seen_at",
+            Cast("task_controls__controls", TextField()),
+            Cast("active__accepted_capabilities", TextField()),
         )
-        for instance in instances
-    ]
+    )
+    # Instances of one service accept the same, mostly.
+    accepted: dict[str, frozenset[str]] = {}
+    made = []
+    for instance_id, node_name, connectivity, health, last_seen_at, states, capabilities in found:
+        if capabilities is not None and capabilities not in accepted:
+            accepted[capabilities] = frozenset(_decode_texts(capabilities))
+        allowed = accepted.get(capabilities)
+        made.append(Controls(instance_id, node_name, connectivity, health, last_seen_at, _states(states), allowed))
+    return made
+
+
+def _states(stored: str | None) -> dict[str, ControlState]:
+    if stored is None:
+        return {}
+    try:
+        return {state.task_name: state for state in _decode_states(stored)}
+    except msgspec.ValidationError:
+        # Of an agent of long ago, or by another hand: as if it had said nothing.
+        return {}
+
+
+def control_summary(online: Iterable[Controls], task_name: str) -> ControlSummary:
+    """What these online instances say of the task together. Source: contract 4.3."""
+    known = [state for each in online if (state := each.states.get(task_name)) is not None]
+    supported = {kind for each in online for kind in each.supported(task_name)}
+    return ControlSummary(
+        any(state.pause_requested for state in known) if known else None,
+        [kind.value for kind in TASK_KINDS_IN_ORDER if kind.value in supported],
+    )
 
 
 def control_entries(instance: Instance) -> list[dict[str, Any]]:
-    """The control entries of the instance's last heartbeat; empty where it had none."""
+    """The control entries of the instance's last heartbeat, as they came; empty where it had none."""
     stored = getattr(instance, "task_controls", None)
     entries = stored.controls if stored is not None else []
     return [entry for entry in entries if isinstance(entry, dict)]

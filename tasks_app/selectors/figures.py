@@ -1,21 +1,18 @@
 """Sums over metric windows and counts of events, each one grouped statement over an index range."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from django.db.models import Count, F, FloatField, Max, QuerySet, Sum
+from django.db.models import Count, F, FloatField, Max, Q, QuerySet, Sum
 from django.db.models.functions import Cast, Coalesce, Least, TruncMinute
-from django.utils import timezone
 
 from agents.models import Event, Service
 from agents.models.event import TASK_EVENT_PREFIX, EventKind
-from agents.selectors.events import TASK_EVENT_KINDS, WIRE_EVENT_KINDS, events_so_far, latest_possible
+from agents.selectors.events import TASK_EVENT_KINDS, WIRE_EVENT_KINDS
 from tasks_app.models import MetricWindow
 from tasks_app.selectors.lookback import Lookback, success_rate
-
-Newest = TypeVar("Newest")
 
 COUNTERS: Final = ("fetched", "started", "succeeded", "retried", "failed", "dead_lettered", "cancelled", "timeouts")
 ERROR_KINDS: Final = (EventKind.TASK_FAILED, EventKind.TASK_DEAD_LETTERED)
@@ -37,23 +34,40 @@ class WindowFigures:
 
     @property
     def success_rate(self) -> float:
-        outcomes = ("succeeded", "failed", "dead_lettered", "cancelled")
-        return success_rate(**{name: self.counters[name] for name in outcomes})
+        return success_rate(
+            succeeded=self.counters["succeeded"],
+            failed=failures(self.counters),
+            cancelled=self.counters["cancelled"],
+        )
 
-    def throughput_per_min(self, lookback: Lookback) -> int:
-        return self.counters["fetched"] // lookback.minutes
+    def throughput_per_min(self, lookback: Lookback) -> float:
+        return round(self.counters["fetched"] / lookback.minutes, 2)
+
+
+def failures(counts: Mapping[str, int]) -> int:
+    """How many deliveries failed for good. Of a dead-lettered one the agent tells twice: dead_lettered, then failed.
+
+    Where one of the two lies outside what was counted, the other still counts. Source: contract 2.4, W24.
+    """
+    return max(counts["failed"], counts["dead_lettered"])
 
 
 @dataclass(frozen=True, slots=True)
 class EventFigures:
-    """Task events by kind, in the words of the dialect; `failing_tasks` names those with a failure."""
+    """Task events by kind, in the words of the dialect; `failing_tasks` counts those with a failure.
+
+    `errors` are deliveries that failed for good, `failed_by_timeout` those of them that took too long.
+    """
 
     counts: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(WIRE_EVENT_KINDS, 0))
     failing_tasks: int = 0
+    errors: int = 0
+    failed_by_timeout: int = 0
 
-    @property
-    def errors(self) -> int:
-        return self.counts["failed"] + self.counts["dead_lettered"]
+
+def error_count(events: EventFigures, windows: WindowFigures) -> int:
+    """Failures, and timeouts that were tried again; a timeout that failed for good is one of the failures."""
+    return events.errors + max(0, windows.counters["timeouts"] - events.failed_by_timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +85,17 @@ class MetricPoint:
 
 def windows_by_service(service_ids: Collection[int], lookback: Lookback) -> dict[int, WindowFigures]:
     rows = MetricWindow.objects.filter(
-        instance__service__in=service_ids, window_ended_at__gte=lookback.started_at, window_ended_at__lte=lookback.now
+        service__in=service_ids, window_ended_at__gte=lookback.started_at, window_ended_at__lte=lookback.now
     )
-    return _window_figures(rows, "instance__service")
+    return _window_figures(rows, "service")
 
 
-def windows_by_task(service: Service, lookback: Lookback) -> dict[str, WindowFigures]:
-    return _window_figures(_service_windows(service, lookback), "task_name")
-
-
-def _service_windows(service: Service, lookback: Lookback) -> QuerySet[MetricWindow]:
-    return MetricWindow.objects.filter(
-        instance__service=service, window_ended_at__gte=lookback.started_at, window_ended_at__lte=lookback.now
+def windows_by_task(service: Service, lookback: Lookback, *, task_name: str | None = None) -> dict[str, WindowFigures]:
+    """Of all tasks that have any, or of one."""
+    rows = MetricWindow.objects.filter(
+        service=service, window_ended_at__gte=lookback.started_at, window_ended_at__lte=lookback.now
     )
+    return _window_figures(rows if task_name is None else rows.filter(task_name=task_name), "task_name")
 
 
 def _window_figures(rows: QuerySet[MetricWindow], key: str) -> dict[Any, WindowFigures]:
@@ -103,91 +115,49 @@ def _figures(row: Mapping[str, Any]) -> WindowFigures:
 
 def events_by_service(service_ids: Collection[int], lookback: Lookback) -> dict[int, EventFigures]:
     """Failures only: the service list shows no other kind."""
-    rows = (
-        Event.objects.filter(
-            service__in=service_ids,
-            kind__in=ERROR_KINDS,
-            occurred_at__gte=lookback.started_at,
-            occurred_at__lte=lookback.now,
-        )
-        .order_by()
-        .values("service", "kind", "task_name")
-        .annotate(count=Count("id"))
-    )
-    counts: dict[int, dict[str, int]] = {}
-    failing: dict[int, set[str]] = {}
-    for row in rows:
-        of_service = counts.setdefault(row["service"], dict.fromkeys(WIRE_EVENT_KINDS, 0))
-        of_service[row["kind"].removeprefix(TASK_EVENT_PREFIX)] += row["count"]
-        failing.setdefault(row["service"], set()).add(row["task_name"])
-    return {service: EventFigures(of_service, len(failing[service])) for service, of_service in counts.items()}
+    rows = Event.objects.filter(service__in=service_ids, kind__in=ERROR_KINDS)
+    found: dict[int, list[EventFigures]] = {}
+    for (service_id, _task_name), figures in _event_figures(rows, lookback).items():
+        found.setdefault(service_id, []).append(figures)
+    return {service_id: _sum_of(of_tasks) for service_id, of_tasks in found.items()}
 
 
-def events_by_task(service: Service, lookback: Lookback) -> dict[str, EventFigures]:
-    rows = (
-        Event.objects.filter(
-            service=service,
-            kind__in=TASK_EVENT_KINDS,
-            occurred_at__gte=lookback.started_at,
-            occurred_at__lte=lookback.now,
-        )
+def events_by_task(service: Service, lookback: Lookback, *, task_name: str | None = None) -> dict[str, EventFigures]:
+    """Of all tasks that have any, or of one."""
+    rows = Event.objects.filter(service=service, kind__in=TASK_EVENT_KINDS)
+    if task_name is not None:
+        rows = rows.filter(task_name=task_name).exclude(task_name="")
+    return {task_name: figures for (_service_id, task_name), figures in _event_figures(rows, lookback).items()}
+
+
+def _event_figures(rows: QuerySet[Event], lookback: Lookback) -> dict[tuple[int, str], EventFigures]:
+    """By (service id, task name)."""
+    grouped = (
+        rows.filter(occurred_at__gte=lookback.started_at, occurred_at__lte=lookback.now)
         .order_by()
-        .values_list("task_name", "kind")
-        .annotate(count=Count("id"))
+        .values_list("service", "task_name", "kind")
+        .annotate(count=Count("id"), by_timeout=Count("id", filter=Q(failure_kind="timeout")))
     )
-    counts: dict[str, dict[str, int]] = {}
-    for task_name, kind, count in rows:
-        of_task = counts.setdefault(task_name, dict.fromkeys(WIRE_EVENT_KINDS, 0))
+    counts: dict[tuple[Any, str], dict[str, int]] = {}
+    by_timeout: dict[tuple[Any, str], int] = {}
+    for service_id, task_name, kind, count, timeouts in grouped:
+        of_task = counts.setdefault((service_id, task_name), dict.fromkeys(WIRE_EVENT_KINDS, 0))
         of_task[kind.removeprefix(TASK_EVENT_PREFIX)] = count
-    return {task_name: EventFigures(of_task) for task_name, of_task in counts.items()}
+        if kind == EventKind.TASK_FAILED:
+            by_timeout[service_id, task_name] = timeouts
+    return {
+        key: EventFigures(of_task, int(failures(of_task) > 0), failures(of_task), by_timeout.get(key, 0))
+        for key, of_task in counts.items()
+    }
 
 
-def newest_windows(service: Service, names: Collection[str]) -> dict[str, tuple[datetime, datetime]]:
-    """Start and end of the newest window of each of these tasks, ever. One to three queries: see `_stepwise`."""
-
-    def newest(missing: Collection[str], since: datetime | None) -> dict[str, tuple[datetime, datetime]]:
-        rows = MetricWindow.objects.filter(
-            instance__service=service, task_name__in=missing, window_ended_at__lte=latest_possible()
-        )
-        if since is not None:
-            rows = rows.filter(window_ended_at__gte=since)
-        grouped = (
-            rows.order_by()
-            .values_list("task_name")
-            .annotate(started=Max("window_started_at"), ended=Max("window_ended_at"))
-        )
-        return {task_name: (started, ended) for task_name, started, ended in grouped}
-
-    return _stepwise(newest, names)
-
-
-def newest_events(service: Service, names: Collection[str]) -> dict[str, datetime]:
-    """Time of the newest event of each of these tasks, ever. One to three queries: see `_stepwise`."""
-
-    def newest(missing: Collection[str], since: datetime | None) -> dict[str, datetime]:
-        rows = events_so_far().filter(service=service, kind__in=TASK_EVENT_KINDS, task_name__in=missing)
-        if since is not None:
-            rows = rows.filter(occurred_at__gte=since)
-        return dict(rows.order_by().values_list("task_name").annotate(newest=Max("occurred_at")))
-
-    return _stepwise(newest, names)
-
-
-def _stepwise(
-    newest: Callable[[Collection[str], datetime | None], dict[str, Newest]], names: Collection[str]
-) -> dict[str, Newest]:
-    """What is newest of each, sought in the last hour, then of the rest in the last day, then of the rest ever.
-
-    The last step reads the whole history of the service; only tasks that idle for a day or never ran take it.
-    """
-    now = timezone.now()
-    found: dict[str, Newest] = {}
-    for since in (now - timedelta(hours=1), now - timedelta(days=1), None):
-        missing = [name for name in names if name not in found]
-        if not missing:
-            break
-        found |= newest(missing, since)
-    return found
+def _sum_of(of_tasks: Collection[EventFigures]) -> EventFigures:
+    return EventFigures(
+        {kind: sum(figures.counts[kind] for figures in of_tasks) for kind in WIRE_EVENT_KINDS},
+        sum(figures.failing_tasks for figures in of_tasks),
+        sum(figures.errors for figures in of_tasks),
+        sum(figures.failed_by_timeout for figures in of_tasks),
+    )
 
 
 def metric_points(service: Service, task_name: str, lookback: Lookback) -> list[MetricPoint]:
@@ -196,7 +166,7 @@ def metric_points(service: Service, task_name: str, lookback: Lookback) -> list[
     first = last - timedelta(minutes=lookback.minutes - 1)
     rows = (
         MetricWindow.objects.filter(
-            instance__service=service,
+            service=service,
             task_name=task_name,
             window_ended_at__gte=first,
             window_ended_at__lte=lookback.now,

@@ -24,7 +24,10 @@ class Lookback:
         return Lookback(LOOKBACK_MAX_MINUTES, self.now)
 
 
-def success_rate(*, succeeded: int, failed: int, dead_lettered: int, cancelled: int) -> float:
-    """Percent of outcomes that were successes; 100 where there was none. Source: contract 4.3."""
-    outcomes = succeeded + failed + dead_lettered + cancelled
+def success_rate(*, succeeded: int, failed: int, cancelled: int) -> float:
+    """Percent of outcomes that were successes; 100 where there was none. `failed` counts each delivery once.
+
+    Source: contract 4.3.
+    """
+    outcomes = succeeded + failed + cancelled
     return round(100 * succeeded / outcomes, 2) if outcomes else 100.0

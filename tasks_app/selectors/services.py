@@ -1,21 +1,22 @@
 """Services with the figures of what they run."""
 
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum
+from django.db.models import Count, Exists, OuterRef, QuerySet
 
 from agents.models import Event, Service
 from agents.selectors.events import TASK_EVENT_KINDS, latest_possible
-from agents.selectors.services import SERVICE_STATUSES, ServiceStatus, services, with_presence
+from agents.selectors.services import ServicePresence, ServiceStatus, presences, services
 from agents.selectors.visibility import Environments
 from tasks_app.models import MetricWindow, Task
 from tasks_app.selectors.figures import (
     ERROR_KINDS,
     EventFigures,
     WindowFigures,
+    error_count,
     events_by_service,
     windows_by_service,
 )
@@ -52,12 +53,12 @@ class ServiceSummary:
         return self.windows.success_rate
 
     @property
-    def throughput_per_min(self) -> int:
+    def throughput_per_min(self) -> float:
         return self.windows.throughput_per_min(self.lookback)
 
     @property
     def error_count(self) -> int:
-        return self.events.errors + self.windows.counters["timeouts"]
+        return error_count(self.events, self.windows)
 
     @property
     def online_task_count(self) -> int:
@@ -110,20 +111,22 @@ def service_page(
 ) -> ServicePage:
     """Services by (online, attention, offline), environment and name. Eight queries, whatever the number of services.
 
+    The presence of all of them is counted once, for the order of the page and for the totals.
+
     `source_kind_counts` counts the services per kind of source before `source_kind` narrows them.
     """
     lookback = Lookback(LOOKBACK_DEFAULT_MINUTES, now)
     named = services(environment=environment, text=text, environments=environments)
     wanted = _reading(named, source_kind)
-    summary = _fleet_summary(wanted, lookback)
-    rows = list(with_presence(wanted, now=now)[offset : offset + limit]) if offset < summary.total_services else []
+    present = presences(wanted, now=now)
+    page = present[offset : offset + limit]
     return ServicePage(
-        total=summary.total_services,
+        total=len(present),
         limit=limit,
         offset=offset,
-        items=_summaries(rows, lookback),
+        items=_summaries(page, Service.objects.in_bulk([each.service_id for each in page]), lookback),
         source_kind_counts=_source_kind_counts(named),
-        summary=summary,
+        summary=_fleet_summary(wanted, present, lookback),
     )
 
 
@@ -143,27 +146,18 @@ def _reading(rows: QuerySet[Service], source_kind: str | None) -> QuerySet[Servi
 
 def service_summaries(service_ids: Collection[int], *, now: datetime) -> list[ServiceSummary]:
     """The summaries of these services as `service_page` shows them, in its order; a constant number of queries."""
-    rows = with_presence(Service.objects.filter(pk__in=service_ids), now=now)
-    return _summaries(rows, Lookback(LOOKBACK_DEFAULT_MINUTES, now))
+    rows = Service.objects.filter(pk__in=service_ids)
+    return _summaries(presences(rows, now=now), {row.pk: row for row in rows}, Lookback(LOOKBACK_DEFAULT_MINUTES, now))
 
 
 def service_summary(service: Service, lookback: Lookback) -> ServiceSummary:
     """The summary of one service, with the numbers that the list would show over the same lookback."""
-    return _summaries(with_presence(Service.objects.filter(pk=service.pk), now=lookback.now), lookback)[0]
+    present = presences(Service.objects.filter(pk=service.pk), now=lookback.now)
+    return _summaries(present, {service.pk: service}, lookback)[0]
 
 
-def _fleet_summary(wanted: QuerySet[Service], lookback: Lookback) -> FleetSummary:
-    totals = (
-        with_presence(wanted, now=lookback.now)
-        .order_by()
-        .aggregate(
-            services=Count("pk"),
-            online=Count("pk", filter=Q(status_rank=SERVICE_STATUSES.index("online"))),
-            attention=Count("pk", filter=Q(status_rank=SERVICE_STATUSES.index("attention"))),
-            instances=Sum("instance_count", default=0),
-            online_instances=Sum("online_instance_count", default=0),
-        )
-    )
+def _fleet_summary(wanted: QuerySet[Service], present: Sequence[ServicePresence], lookback: Lookback) -> FleetSummary:
+    statuses = Counter(each.status for each in present)
     failing = (
         Event.objects.filter(
             service__in=wanted,
@@ -177,12 +171,12 @@ def _fleet_summary(wanted: QuerySet[Service], lookback: Lookback) -> FleetSummar
         .count()
     )
     return FleetSummary(
-        total_services=totals["services"],
-        online_services=totals["online"],
-        attention_services=totals["attention"],
-        offline_services=totals["services"] - totals["online"] - totals["attention"],
-        total_instances=totals["instances"],
-        online_instances=totals["online_instances"],
+        total_services=len(present),
+        online_services=statuses["online"],
+        attention_services=statuses["attention"],
+        offline_services=statuses["offline"],
+        total_instances=sum(each.instance_count for each in present),
+        online_instances=sum(each.online_instance_count for each in present),
         total_tasks=Task.objects.filter(service__in=wanted).count(),
         failing_tasks=failing,
     )
@@ -199,10 +193,11 @@ def _source_kind_counts(named: QuerySet[Service]) -> dict[str, int]:
     return dict(rows)
 
 
-def _summaries(rows: Iterable[Any], lookback: Lookback) -> list[ServiceSummary]:
-    """Summaries of services from `with_presence`, in their order; a constant number of queries."""
-    found = list(rows)
-    ids = [service.pk for service in found]
+def _summaries(
+    present: Sequence[ServicePresence], found: Mapping[int, Service], lookback: Lookback
+) -> list[ServiceSummary]:
+    """Summaries of these services, in their order; a constant number of queries."""
+    ids = [each.service_id for each in present]
     if not ids:
         return []
     windows = windows_by_service(ids, lookback)
@@ -217,18 +212,19 @@ def _summaries(rows: Iterable[Any], lookback: Lookback) -> list[ServiceSummary]:
     task_counts |= _undefined_task_counts([pk for pk, count in task_counts.items() if count == 0], lookback)
     return [
         ServiceSummary(
-            service=service,
-            service_status=SERVICE_STATUSES[service.status_rank],
-            instance_count=service.instance_count,
-            online_instance_count=service.online_instance_count,
-            last_seen_at=service.last_seen_at,
-            source_kinds=sorted(kinds.get(service.pk, ())),
-            task_count=task_counts[service.pk],
-            windows=windows.get(service.pk, WindowFigures()),
-            events=events.get(service.pk, EventFigures()),
+            service=found[each.service_id],
+            service_status=each.status,
+            instance_count=each.instance_count,
+            online_instance_count=each.online_instance_count,
+            last_seen_at=each.last_seen_at,
+            source_kinds=sorted(kinds.get(each.service_id, ())),
+            task_count=task_counts[each.service_id],
+            windows=windows.get(each.service_id, WindowFigures()),
+            events=events.get(each.service_id, EventFigures()),
             lookback=lookback,
         )
-        for service in found
+        for each in present
+        if each.service_id in found
     ]
 
 
@@ -240,15 +236,16 @@ def _undefined_task_counts(service_ids: Collection[int], lookback: Lookback) -> 
     day = lookback.widest()
     for service_id, task_name in (
         MetricWindow.objects.filter(
-            instance__service__in=service_ids,
+            service__in=service_ids,
             window_ended_at__gte=day.started_at,
             window_ended_at__lte=latest_possible(),
         )
         .order_by()
-        .values_list("instance__service", "task_name")
+        .values_list("service", "task_name")
         .distinct()
     ):
-        names[service_id].add(task_name)
+        if service_id is not None:
+            names[service_id].add(task_name)
     for service_id, task_name in (
         Event.objects.filter(
             service__in=service_ids,

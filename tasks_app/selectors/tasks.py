@@ -3,29 +3,23 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from agents.models import Event, Instance, Service
+from agents.models import Event, Service
 from agents.models.instance import Connectivity
 from agents.selectors.events import TASK_EVENT_KINDS, latest_possible
 from controlplane.common.errors import NotFound
 from tasks_app.models import MetricWindow, Task
 from tasks_app.selectors import labels
-from tasks_app.selectors.controls import (
-    TASK_KINDS_IN_ORDER,
-    control_entries,
-    instances_with_controls,
-    task_controls,
-)
+from tasks_app.selectors.controls import Controls, control_summary, instance_controls
 from tasks_app.selectors.figures import (
     EventFigures,
     WindowFigures,
+    error_count,
     events_by_task,
-    newest_events,
-    newest_windows,
     windows_by_task,
 )
 from tasks_app.selectors.lookback import Lookback
+from tasks_app.selectors.newest import newest_events, newest_windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +54,14 @@ class TaskSummary:
 
     @property
     def error_count(self) -> int:
-        return self.events.errors + self.windows.counters["timeouts"]
+        return error_count(self.events, self.windows)
 
     @property
     def success_rate(self) -> float:
         return self.windows.success_rate
 
     @property
-    def throughput_per_min(self) -> int:
+    def throughput_per_min(self) -> float:
         return self.windows.throughput_per_min(self.lookback)
 
     @property
@@ -100,12 +94,11 @@ class TaskSummary:
 def task_summaries(service: Service, lookback: Lookback) -> list[TaskSummary]:
     """Every task that the service shows, latest activity first, then by name descending.
 
-    Seven queries, two more where no task is defined, and up to four more for tasks that idle: see `newest_events`.
-    Shown are the defined tasks and those that online instances report; where there is neither, those in the windows
-    and events of a day. Source: contract 4.1, 4.3.
+    Six queries, two more where no task is defined. Shown are the defined tasks and those that online instances report;
+    where there is neither, those in the windows and events of a day. Source: contract 4.1, 4.3.
     """
     defined = {task.name: task for task in Task.objects.filter(service=service).order_by()}
-    online = instances_with_controls(service, online_only=True)
+    online = instance_controls(service, online_only=True)
     names = set(defined) | _controlled_names(online)
     if not defined:
         names |= reported_task_names(service, lookback)
@@ -122,12 +115,34 @@ def task_summaries(service: Service, lookback: Lookback) -> list[TaskSummary]:
     return sorted(by_name, key=_activity, reverse=True)
 
 
-def get_task_summary(summaries: Sequence[TaskSummary], service: Service, task_name: str) -> TaskSummary:
-    """The one of that name, or NotFound with the text that clients know."""
-    for summary in summaries:
-        if summary.task.name == task_name:
-            return summary
-    raise NotFound(_unknown_task(service, task_name), code="task_not_found")
+def task_summary(service: Service, task_name: str, lookback: Lookback, *, controls: Sequence[Controls]) -> TaskSummary:
+    """One of them, or NotFound with the text that clients know; `controls` are those of all instances of the service.
+
+    Six queries, two more where no task is defined.
+    """
+    online = [each for each in controls if each.connectivity == Connectivity.ONLINE]
+    task = _shown_task(service, task_name, online, lookback)
+    figures = _Figures(
+        windows_by_task(service, lookback, task_name=task_name),
+        events_by_task(service, lookback, task_name=task_name),
+        newest_windows(service, [task_name]),
+        newest_events(service, [task_name]),
+    )
+    return _summary(task, online, figures, lookback)
+
+
+def _shown_task(service: Service, task_name: str, online: Sequence[Controls], lookback: Lookback) -> Task:
+    """The definition of a task that the service shows, an unsaved empty one where no sync told of it; or NotFound."""
+    defined = Task.objects.filter(service=service)
+    task = defined.filter(name=task_name).first()
+    if task is not None:
+        return task
+    is_shown = task_name in _controlled_names(online) or (
+        not defined.exists() and task_name in reported_task_names(service, lookback)
+    )
+    if not is_shown:
+        raise NotFound(_unknown_task(service, task_name), code="task_not_found")
+    return Task(service=service, name=task_name)
 
 
 def ensure_task_exists(service: Service, task_name: str) -> None:
@@ -138,16 +153,14 @@ def ensure_task_exists(service: Service, task_name: str) -> None:
     defined = Task.objects.filter(service=service)
     if not defined.exists() or defined.filter(name=task_name).exists():
         return
-    if task_name not in _controlled_names(instances_with_controls(service, online_only=True)):
+    if task_name not in _controlled_names(instance_controls(service, online_only=True)):
         raise NotFound(_unknown_task(service, task_name), code="task_not_found")
 
 
 def reported_task_names(service: Service, lookback: Lookback) -> set[str]:
     """Task names in the windows and events of the last day, for services that never told what they run."""
     start, end = lookback.widest().started_at, latest_possible()
-    windows = MetricWindow.objects.filter(
-        instance__service=service, window_ended_at__gte=start, window_ended_at__lte=end
-    )
+    windows = MetricWindow.objects.filter(service=service, window_ended_at__gte=start, window_ended_at__lte=end)
     events = Event.objects.filter(
         service=service, kind__in=TASK_EVENT_KINDS, occurred_at__gte=start, occurred_at__lte=end
     )
@@ -181,26 +194,23 @@ class _Figures:
     latest_events: Mapping[str, datetime]
 
 
-def _summary(task: Task, online: Sequence[Instance], figures: _Figures, lookback: Lookback) -> TaskSummary:
-    controls = task_controls(online, task.name)
-    known = [control for control in controls if control.state_known]
-    supported = {kind for control in controls for kind in control.supported_commands}
+def _summary(task: Task, online: Sequence[Controls], figures: _Figures, lookback: Lookback) -> TaskSummary:
+    said = control_summary(online, task.name)
     return TaskSummary(
         task=task,
         windows=figures.windows.get(task.name, WindowFigures()),
         events=figures.events.get(task.name, EventFigures()),
         latest_window=figures.latest_windows.get(task.name),
         last_event_at=figures.latest_events.get(task.name),
-        pause_requested=any(control.state.get("pause_requested") is True for control in known) if known else None,
-        supported_commands=[kind.value for kind in TASK_KINDS_IN_ORDER if kind.value in supported],
-        has_online_instance=any(instance.connectivity == Connectivity.ONLINE for instance in online),
+        pause_requested=said.pause_requested,
+        supported_commands=said.supported_commands,
+        has_online_instance=bool(online),
         lookback=lookback,
     )
 
 
-def _controlled_names(online: Sequence[Instance]) -> set[str]:
-    names: set[Any] = {entry.get("task_name") for instance in online for entry in control_entries(instance)}
-    return {name for name in names if isinstance(name, str)}
+def _controlled_names(online: Sequence[Controls]) -> set[str]:
+    return {name for each in online for name in each.states}
 
 
 def _activity(summary: TaskSummary) -> float:

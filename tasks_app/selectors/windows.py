@@ -26,5 +26,5 @@ def metric_windows(
         "window_ended_at__lte": ended_before or latest_possible(),
     }
     return MetricWindow.objects.filter(
-        instance__service=service, **{name: value for name, value in wanted.items() if value is not None}
+        service=service, **{name: value for name, value in wanted.items() if value is not None}
     ).order_by("-window_ended_at", "task_name", "window_id", "id")

@@ -10,10 +10,10 @@ from django.utils.translation import gettext as _
 from agents.models import Command, Service
 from agents.models.command import TASK_KINDS
 from agents.models.instance import Connectivity
-from agents.services.actors import Actor
 from agents.services.commands import FanOut, Refusal, Target, queue_commands, refused
 from agents.services.errors import InstanceUnknown
 from agents.services.orders import Order, validate_order
+from controlplane.common.actors import Actor
 from controlplane.common.errors import Invalid
 from tasks_app.models import TaskControls
 

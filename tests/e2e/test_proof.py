@@ -15,6 +15,7 @@ from tests.e2e.conftest import Fleet
 from tests.e2e.harness.agents import RESTART_EXIT_STATUS, Agent
 from tests.e2e.harness.portal import Portal
 from tests.e2e.harness.raw import RawAgent
+from tests.e2e.harness.scraping import scrape
 from tests.e2e.harness.waiting import eventually
 
 TASKS = ["hang", "helper", "manual", "tick", "work"]
@@ -103,6 +104,32 @@ def test_metric_windows_carry_counters_and_custom_metrics(portal: Portal, fleet:
     )
     assert "('lag_seconds', 'gauge', {})" in samples
     assert "('rows_total', 'counter', {'table': 'orders'})" in samples
+
+
+def test_what_tasks_count_is_exported_by_any_process(portal: Portal, fleet: Fleet) -> None:
+    def exported(name: str, **labels: str) -> list[float]:
+        labels |= {"service": fleet.service, "instance_id": fleet.far.instance_id, "task": "tick"}
+        samples = [sample for url in portal.urls for sample in scrape(url, portal.ingest_token).get(name, ())]
+        return [value for given, value in samples if given.items() >= labels.items()]
+
+    eventually(
+        lambda: len(exported("onestep_task_custom_counter_total", metric="rows_total")) == len(portal.urls),
+        "what the task counts is exported",
+    )
+
+    rows = exported("onestep_task_custom_counter_total", metric="rows_total", table="orders", environment="dev")
+    assert all(count > 0 and count % 3 == 0 for count in rows)
+    assert exported("onestep_task_custom_gauge", metric="lag_seconds") == [1.5] * len(portal.urls)
+    assert all(count > 0 for count in exported("onestep_task_succeeded_total"))
+
+
+def test_what_processes_count_is_exported_after_their_pulse(portal: Portal, fleet: Fleet) -> None:
+    def telemetry_frames() -> float:
+        frames = scrape(portal.urls[0], portal.ingest_token).get("portal_agent_frames_received_total", ())
+        return sum(count for labels, count in frames if labels["type"] == "telemetry")
+
+    first = eventually(telemetry_frames, "frames are counted")
+    eventually(lambda: telemetry_frames() > first, "the counts go on")
 
 
 def test_ping_echoes_across_processes(fleet: Fleet) -> None:
@@ -272,7 +299,7 @@ def test_revoked_token_cuts_its_session_within_five_seconds(
 ) -> None:
     name = f"revoked-{generation}"
     secret = portal.run_python(
-        "from agents.services.actors import Actor\n"
+        "from controlplane.common.actors import Actor\n"
         "from agents.services.tokens import create_agent_token\n"
         f"print(create_agent_token(name='{name}', dialects=['onestep'], environments=['dev'], expires_at=None,"
         " actor=Actor('test'))[1])"
@@ -286,7 +313,7 @@ def test_revoked_token_cuts_its_session_within_five_seconds(
 
         portal.run_python(
             "from agents.models import AgentToken\n"
-            "from agents.services.actors import Actor\n"
+            "from controlplane.common.actors import Actor\n"
             "from agents.services.tokens import revoke_agent_token\n"
             f"revoke_agent_token(AgentToken.objects.get(name='{name}'), actor=Actor('test'))"
         )

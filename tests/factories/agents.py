@@ -98,6 +98,7 @@ class SessionFactory(factory.django.DjangoModelFactory):
         model = Session
 
     instance = factory.SubFactory(InstanceFactory, online=True)
+    service = factory.SelfAttribute("instance.service")
     replica = factory.SubFactory(ReplicaFactory)
     protocol_version = "1"
     capabilities = factory.LazyFunction(lambda: list(ONESTEP_CAPABILITIES))
@@ -114,6 +115,7 @@ class CommandFactory(factory.django.DjangoModelFactory):
         model = Command
 
     instance = factory.SubFactory(InstanceFactory)
+    service = factory.SelfAttribute("instance.service")
     kind = "ping"
     timeout_s = 10
     created_at = factory.LazyFunction(timezone.now)

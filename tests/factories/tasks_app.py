@@ -64,6 +64,7 @@ class MetricWindowFactory(factory.django.DjangoModelFactory):
         model = MetricWindow
 
     instance = factory.SubFactory(InstanceFactory, online=True)
+    service = factory.SelfAttribute("instance.service")
     task_name = "sync"
     window_id = factory.Sequence(lambda n: f"window-{n}")
     window_ended_at = factory.LazyFunction(timezone.now)

@@ -7,8 +7,7 @@ from django.contrib.auth.models import Group
 from django.test import Client
 
 from controlplane.access.models import ApiToken
-from controlplane.access.services import create_api_token
-from tests.factories import UserFactory
+from tests.factories import ApiTokenFactory, UserFactory
 
 
 class Api:
@@ -38,7 +37,8 @@ def user_in(role, **fields):
 def api_as(role, scope=ApiToken.Scope.ADMIN):
     """A program with a token of that scope of a user in that role."""
     user = user_in(role)
-    _, secret = create_api_token(name=f"token of {user.username}", user=user, scope=scope)
+    secret = f"opt_of_{user.username}"
+    ApiTokenFactory(secret=secret, name=f"token of {user.username}", user=user, scope=scope)
     return Api(headers={"Authorization": f"Bearer {secret}"})
 
 

@@ -7,9 +7,9 @@ import asyncio
 import logging
 import random
 import sys
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from datetime import datetime
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 from uuid import UUID
 
 from django.conf import settings
@@ -61,6 +61,8 @@ RATE_NOTICE_EVERY_S = 30
 # An answered command comes back as an acknowledgement and a result.
 _ANSWERS_PER_COMMAND = 2
 _ANSWER_TYPES = ("command_ack", "command_result")
+# Frames that nobody may send to the portal.
+_OF_THE_PORTAL = frozenset({"hello_ack", "command", "error"})
 # A close frame carries 125 bytes, two of them the code.
 _REASON_MAX_BYTES = 123
 
@@ -79,10 +81,12 @@ async def agent_socket(scope: MutableMapping[str, Any], receive: Receive, send: 
         await turn_away(scope, send, "The database is away.", AWAY_RETRY_S)
         return
     if hub.is_database_away:
+        hub.traffic.connections_refused["database_away"] += 1
         await turn_away(scope, send, "The database is away.", random.randint(AWAY_RETRY_S, 2 * AWAY_RETRY_S))  # noqa: S311 -- no secret
         return
     entry = hub.admission.enter(asyncio.get_running_loop().time())
     if isinstance(entry, TurnedAway):
+        hub.traffic.connections_refused["too_many"] += 1
         await turn_away(scope, send, entry.detail, entry.retry_after_s)
         return
     try:
@@ -181,9 +185,11 @@ class OneStepConsumer:
             credential = await self.hub.credential(shown_token(self._scope), dialect=Dialect.ONESTEP)
         except DatabaseError:
             logger.exception("onestep.connect_failed")
+            self.hub.traffic.connections_refused["database_away"] += 1
             await turn_away(self._scope, self._send, "The database is away.", AWAY_RETRY_S)
             return False
         if credential is None:
+            self.hub.traffic.connections_refused["unauthorized"] += 1
             detail = "The agent token is missing, unknown, revoked, expired or not for this dialect."
             await self._note_refusal(detail)
             await deny(self._scope, self._send, status=401, detail=detail)
@@ -237,6 +243,7 @@ class OneStepConsumer:
             await self._send({"type": "websocket.send", "text": frame})
 
     async def _refuse(self, error: ProtocolError) -> None:
+        self.hub.traffic.frames_refused[error.code] += 1
         await self._send_frame(build_error(error.code, str(error), closes=error.closes))
         if error.closes:
             await self._close(CLOSE_POLICY_VIOLATION, str(error))
@@ -283,11 +290,13 @@ class OneStepConsumer:
             return
         if text is None:
             error = ProtocolError("invalid_message", "Binary frames are not part of this protocol.", closes=True)
+            self.hub.traffic.frames_refused["binary"] += 1
             await self._send_frame(build_error(error.code, str(error), closes=True))
             await self._close(CLOSE_UNSUPPORTED_DATA, str(error))
             return
         if len(text) > settings.AGENT_FRAME_MAX_BYTES:
             # Servers with a limit of their own never let it come this far.
+            self.hub.traffic.frames_refused["too_big"] += 1
             await self._close(CLOSE_TOO_BIG, f"A frame may have {settings.AGENT_FRAME_MAX_BYTES} bytes at most.")
             return
         self._in_hand, context = text, self._context
@@ -311,6 +320,7 @@ class OneStepConsumer:
         """Say that the portal failed; who has no session after that, and no deadline for one, must come again."""
         message = "The portal failed on this frame."
         is_lost = self._context is None and self._goodbye is None
+        self.hub.traffic.frames_refused["internal_error"] += 1
         await self._send_frame(build_error("internal_error", message, closes=is_lost))
         if is_lost:
             await self._close(CLOSE_INTERNAL_ERROR, message)
@@ -341,6 +351,7 @@ class OneStepConsumer:
         is_answer = False
         try:
             envelope = await _parsed(len(text), parse_envelope, text)
+            self.hub.traffic.received(envelope.type)
             is_answer = envelope.type in _ANSWER_TYPES
         finally:
             await self._pace(len(text), is_answer=is_answer)
@@ -350,18 +361,14 @@ class OneStepConsumer:
         if envelope.type == "hello":
             await self._hello(await _parsed(len(envelope.payload), protocol.parse_hello, envelope.payload))
             return
-        handler = {
-            "telemetry": self._telemetry,
-            "command_ack": self._command_ack,
-            "command_result": self._command_result,
-        }.get(envelope.type)
-        if handler is None and envelope.type not in {"hello_ack", "command", "error"}:
+        handler = _HANDLERS.get(envelope.type)
+        if handler is None and envelope.type not in _OF_THE_PORTAL:
             raise ProtocolError("invalid_message", f"Unknown frame type {envelope.type[:64]!r}.", closes=True)
         if context is None:
             raise ProtocolError("session_not_initialized", "The first frame must be a hello.", closes=True)
         if handler is None:
             raise ProtocolError("invalid_message", f"Only the portal sends {envelope.type}.", closes=False)
-        await handler(envelope.payload, context, size_bytes)
+        await handler(self, envelope.payload, context, size_bytes)
 
     async def _hello(self, hello: Hello) -> None:
         if not self.credential.speaks_for(hello.service.environment):
@@ -383,6 +390,8 @@ class OneStepConsumer:
             if first is not None:
                 self.hub.end(first.session_id, reason="closed_1008")
             raise
+        if first is not None:
+            self.hub.traffic.sessions_ended["superseded"] += 1
         try:
             await self._greet(hello, opened)
         finally:
@@ -438,6 +447,7 @@ class OneStepConsumer:
             await self._want_sync(parsed.reports[0], context)
 
     async def _tell_rejected(self, parsed: protocol.ParsedTelemetry, context: SessionContext) -> None:
+        self.hub.traffic.records_refused[parsed.channel] += parsed.rejected_count
         rejection = Rejection(
             session_id=context.session_id,
             instance_id=context.instance_id,
@@ -507,9 +517,13 @@ class OneStepConsumer:
             # Errors to somebody who does not read them would pile up.
             return
         elif isinstance(error, CommandUnknown | DuplicateResult):
-            self._outbox.post([build_error(error.code, str(error), closes=False)])
+            self._post_error(error.code, str(error))
         else:
-            self._outbox.post([build_error("internal_error", "The portal failed on this frame.", closes=False)])
+            self._post_error("internal_error", "The portal failed on this frame.")
+
+    def _post_error(self, code: str, message: str) -> None:
+        self.hub.traffic.frames_refused[code] += 1
+        self._outbox.post([build_error(code, message, closes=False)])
 
     def _salvage(self) -> None:
         """Hand over the telemetry in hand and what was read ahead: the server ends."""
@@ -556,6 +570,14 @@ class OneStepConsumer:
             logger.info("onestep.goodbye_unheard session=%s error=%r", self.session_id, error)
         finally:
             self._is_open = False
+
+
+# Beside the hello, what an agent may send once it has a session.
+_HANDLERS: Final[Mapping[str, Callable[[OneStepConsumer, Any, SessionContext, int], Awaitable[None]]]] = {
+    "telemetry": OneStepConsumer._telemetry,  # noqa: SLF001 -- of this very module
+    "command_ack": OneStepConsumer._command_ack,  # noqa: SLF001
+    "command_result": OneStepConsumer._command_result,  # noqa: SLF001
+}
 
 
 def _heartbeat_interval_s() -> int:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -45,6 +46,9 @@ REASONS_MAX = 5
 RECORDS_MAX = 5_000
 # Samples of custom metrics of one frame, all its windows together.
 SAMPLES_MAX = 20_000
+# Labels of one sample, and the characters of their names and values: a series keeps them for good.
+LABELS_MAX = 32
+LABELS_CHARS_MAX = 4_096
 DESCRIPTION_MAX = 10_000
 MESSAGE_MAX = 10_000
 TRACEBACK_MAX = 100_000
@@ -262,6 +266,7 @@ def _parse_metrics(metrics: wire.Metrics[Any], context: SessionContext, received
         samples = _records(task.custom_metrics or (), wire.CustomMetric, _sample, parsed, most=SAMPLES_MAX)
         return reports.Window(
             instance_id=context.instance_id,
+            service_id=context.service_id,
             task_name=task.task_name,
             window_id=task.window_id,
             started_at=started_at,
@@ -292,6 +297,10 @@ def _sample(metric: wire.CustomMetric) -> reports.CustomSample:
     for key in metric.labels:
         if key in RESERVED_LABELS or not _LABEL_KEY.fullmatch(key):
             raise ValueError(f"label {key[:64]!r} of {metric.name} is reserved or malformed")
+    if len(metric.labels) > LABELS_MAX or sum(map(len, chain(*metric.labels.items()))) > LABELS_CHARS_MAX:
+        raise ValueError(
+            f"the labels of {metric.name} are more than {LABELS_MAX} or longer than {LABELS_CHARS_MAX:,} characters"
+        )
     return reports.CustomSample(name=metric.name, kind=metric.kind, value=_finite(metric.value), labels=metric.labels)
 
 

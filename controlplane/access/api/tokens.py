@@ -7,6 +7,7 @@ from django.http.response import HttpResponseBase
 from rest_framework import serializers
 from rest_framework.response import Response
 
+from controlplane.access.actors import actor_of
 from controlplane.access.issuing import (
     Requester,
     TokenWish,
@@ -64,7 +65,7 @@ class TokenView(ApiView):
         user, role = self.request.user, role_of_request(self.request)
         if not isinstance(user, User) or role is None:
             raise Forbidden(self.refusal)
-        return Requester(user, role, token_of(self.request), environments_of(self.request))
+        return Requester(user, role, actor_of(self.request), token_of(self.request), environments_of(self.request))
 
 
 class ApiTokensView(TokenView):

@@ -25,6 +25,7 @@ from controlplane.common.rest.fields import (
     TextField,
     unstorable,
 )
+from controlplane.common.rest.keysets import beyond, values_at
 
 Row = TypeVar("Row", bound=Model)
 # Room for the names of 255 characters by which a collection may be ordered.
@@ -41,21 +42,21 @@ class Order:
     columns: tuple[str, ...]
     descending: bool = False
 
-    def apply(self, rows: QuerySet[Row]) -> QuerySet[Row]:
+    @property
+    def names(self) -> list[str]:
+        """The columns as an ordering of Django's, with a minus before those that descend."""
         sign = "-" if self.descending else ""
-        return rows.order_by(*(f"{sign}{column}" for column in self.columns))
+        return [sign + column for column in self.columns]
+
+    def apply(self, rows: QuerySet[Row]) -> QuerySet[Row]:
+        return rows.order_by(*self.names)
 
     def values_of(self, row: Model) -> list[Any]:
-        return [getattr(row, column) for column in self.columns]
+        return values_at(row, self.names)
 
     def after(self, values: Sequence[Any]) -> Q:
         """Matches rows that follow the one with these values; its first condition is a range of the index."""
-        beyond, up_to = ("lt", "lte") if self.descending else ("gt", "gte")
-        *others, (last, value) = zip(self.columns, values, strict=True)
-        condition = Q(**{f"{last}__{beyond}": value})
-        for column, value in reversed(others):
-            condition = Q(**{f"{column}__{up_to}": value}) & (Q(**{f"{column}__{beyond}": value}) | condition)
-        return condition
+        return beyond(self.names, values)
 
 
 @dataclass(frozen=True, slots=True)

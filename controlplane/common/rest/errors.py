@@ -15,7 +15,7 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 
 from controlplane.common.clean import clean_text
-from controlplane.common.errors import Conflict, Forbidden, Invalid, NotFound, Unauthorized
+from controlplane.common.errors import Conflict, Forbidden, Invalid, NotFound, TooMany, Unauthorized, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -127,6 +127,8 @@ _ANSWERS: Final[tuple[tuple[tuple[type[Exception], ...], int, str | None], ...]]
     ((NotFound,), status.HTTP_404_NOT_FOUND, None),
     ((Conflict,), status.HTTP_409_CONFLICT, None),
     ((RequestDataTooBig,), status.HTTP_413_REQUEST_ENTITY_TOO_LARGE, PayloadTooLarge.default_detail),
+    ((TooMany,), status.HTTP_429_TOO_MANY_REQUESTS, None),
+    ((Unavailable,), status.HTTP_503_SERVICE_UNAVAILABLE, None),
     ((OperationalError, InterfaceError), status.HTTP_503_SERVICE_UNAVAILABLE, "the database is unavailable"),
 )
 
@@ -136,7 +138,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     if isinstance(exc, RequestInvalid):
         return Response({"detail": exc.problems}, status.HTTP_422_UNPROCESSABLE_ENTITY)
     if isinstance(exc, Invalid):
-        return _invalid(exc, getattr(context.get("view"), "raw_body", None))
+        return _invalid(exc, context.get("view"))
     for kinds, code, text in _ANSWERS:
         if isinstance(exc, kinds):
             return _detail(str(exc) if text is None else text, code, exc)
@@ -145,13 +147,14 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     return None
 
 
-def _invalid(exc: Invalid, body: object) -> Response:
-    """A service's verdict on a field, in the shape of a validation problem."""
+def _invalid(exc: Invalid, view: Any) -> Response:
+    """A service's verdict on a field of the body, or of the query where there is none, as a validation problem."""
     keys = exc.field.split(".") if exc.field else []
-    value = body
+    is_read = view is not None and view.request.method in {"GET", "HEAD"}
+    value = view.request.query_params if is_read else getattr(view, "raw_body", None)
     for key in keys:
         value = _child(value, key)
-    problems = [problem(_TYPES.get(exc.code, exc.code), ["body", *keys], str(exc), value)]
+    problems = [problem(_TYPES.get(exc.code, exc.code), ["query" if is_read else "body", *keys], str(exc), value)]
     return Response({"detail": problems}, status.HTTP_422_UNPROCESSABLE_ENTITY)
 
 
@@ -159,7 +162,9 @@ def _detail(text: str, code: int, exc: Exception) -> Response:
     response = Response({"detail": text}, code)
     if code == status.HTTP_401_UNAUTHORIZED:
         response["WWW-Authenticate"] = 'Bearer realm="api"'
-    elif code == status.HTTP_503_SERVICE_UNAVAILABLE:
+    elif isinstance(exc, TooMany):
+        response["Retry-After"] = str(exc.retry_after_s)
+    elif isinstance(exc, OperationalError | InterfaceError):
         logger.error("api.database_unavailable", exc_info=exc)
         response["Retry-After"] = "5"
     elif isinstance(exc, TooManyRequests):

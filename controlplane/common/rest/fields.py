@@ -191,7 +191,7 @@ class RequestSerializer(serializers.Serializer[Any]):
 
 
 class QuerySerializer(RequestSerializer):
-    """The query of a GET. Unknown keys are ignored; the last of a repeated key counts."""
+    """The query of a GET. Unknown keys are ignored; the last of a repeated key counts, but of a list all of them."""
 
 
 class ExportField(serializers.ChoiceField):

@@ -14,12 +14,18 @@ from django.http import HttpRequest
 from django_htmx.middleware import HtmxMiddleware
 
 PROGRAMS_PREFIX = "/api/v1/"
+# These are about the session of a cookie and take no notice of a bearer.
+SESSIONS_PREFIX = "/api/v1/auth/"
 
 
 def is_program(request: HttpRequest) -> bool:
     """Whether this is a call of the API with a bearer, be it a good one or not."""
     shown: str = request.META.get("HTTP_AUTHORIZATION", "")
-    return shown[:7].lower() == "bearer " and request.path_info.startswith(PROGRAMS_PREFIX)
+    return (
+        shown[:7].lower() == "bearer "
+        and request.path_info.startswith(PROGRAMS_PREFIX)
+        and not request.path_info.startswith(SESSIONS_PREFIX)
+    )
 
 
 class _ForBrowsers:

@@ -33,12 +33,16 @@ class InvalidRequestSerializer(serializers.Serializer[Any]):
 
 
 _MEANING = {
-    401: "Nobody is logged in, the token is unknown, revoked or expired, or the login is too old for this.",
-    403: "The role, or the scope of the token, does not allow it.",
+    401: (
+        "Nobody is logged in, the token is unknown, revoked or expired, the login is too old for this, or the username "
+        "or password is wrong."
+    ),
+    403: "The role, or the scope of the token, does not allow it, or a page of a foreign origin asks with a cookie.",
     404: "It does not exist.",
     409: "The state of things does not allow it now.",
     413: "The body is larger than 2 MiB.",
-    429: "As many files as may be made at once are being made; Retry-After says when to ask again.",
+    429: "Too many; the same is taken again after `Retry-After` seconds.",
+    503: "It cannot be done yet, or for now.",
 }
 
 
@@ -91,7 +95,11 @@ class EndpointSchema(AutoSchema):
         declared = self._declared
         if declared is None:
             return super().get_response_serializers()
-        refusals = {401, 403, *declared.refusals, *({413} if declared.body else ())}
+        refusals = {
+            *(() if declared.open_to_anybody else (401, 403)),
+            *declared.refusals,
+            *({413} if declared.body else ()),
+        }
         answers: dict[int, Any] = {200: declared.responds, 422: InvalidRequestSerializer}
         files = {(200, each.media_type): OpenApiTypes.STR for each in FileFormat} if declared.gives_files else {}
         if files:
@@ -101,6 +109,10 @@ class EndpointSchema(AutoSchema):
         answers |= {code: OpenApiResponse(ErrorSerializer, _MEANING[code]) for code in refusals}
         # Of two answers with one status, the later adds its media type to the earlier.
         return {**dict(sorted(answers.items())), **files}
+
+    def get_auth(self) -> list[dict[str, list[str]]]:
+        schemes: list[dict[str, list[str]]] = list(super().get_auth())
+        return [*schemes, {}] if self._declared and self._declared.open_to_anybody else schemes
 
     def get_summary(self) -> str | None:
         declared = self._declared

@@ -34,7 +34,8 @@ View = TypeVar("View", bound="ApiView")
 class Endpoint:
     """What one handler takes and gives. `refusals` are the statuses beside 401, 403 and 422 that it can answer.
 
-    Answers of one that is `tagged` carry an ETag.
+    One that is `open_to_anybody` asks for no login, and names 401 and 403 among its refusals where it has them. Answers
+    of one that is `tagged` carry an ETag.
     """
 
     summary: str
@@ -42,6 +43,7 @@ class Endpoint:
     query: type[QuerySerializer] | None = None
     body: type[BodySerializer] | None = None
     refusals: tuple[int, ...] = ()
+    open_to_anybody: bool = False
     tagged: bool = False
 
     @property
@@ -57,6 +59,7 @@ def endpoint(
     query: type[QuerySerializer] | None = None,
     body: type[BodySerializer] | None = None,
     refusals: tuple[int, ...] = (),
+    open_to_anybody: bool = False,
     tagged: bool = False,
 ) -> Callable[[Callable[[View], HttpResponseBase]], Callable[..., HttpResponseBase]]:
     """Declare a handler of an ApiView; a handler without this answers 404. It takes what the view validated."""
@@ -67,7 +70,9 @@ def endpoint(
             answer = handler(view)
             return tag(view.request, answer) if tagged and isinstance(answer, Response) else answer
 
-        handle.endpoint = Endpoint(summary, responds, query, body, refusals, tagged)  # type: ignore[attr-defined]
+        handle.endpoint = Endpoint(  # type: ignore[attr-defined]
+            summary, responds, query, body, refusals, open_to_anybody, tagged
+        )
         return handle
 
     return declare
@@ -109,7 +114,7 @@ class ApiView(APIView):
         if declared is None:
             raise exceptions.NotFound
         self.perform_authentication(request)
-        if not request.user.is_authenticated:
+        if not request.user.is_authenticated and not declared.open_to_anybody:
             raise exceptions.NotAuthenticated
         self.params = self._validate_path(kwargs)
         self.query = self._validate_query(request, declared)
@@ -135,15 +140,22 @@ class ApiView(APIView):
         return values
 
     def _validate_query(self, request: Request, declared: Endpoint) -> Mapping[str, Any]:
-        given = {name: texts[-1] for name, texts in request.query_params.lists()}
         problems = [
             problem("string_unstorable", ["query", name], "Input should not hold a NUL", text)
-            for name, text in given.items()
+            for name, texts in request.query_params.lists()
+            for text in texts
             if unstorable(name) or unstorable(text)
         ]
         if problems:
             raise RequestInvalid(problems)
-        return self._validated(declared.query, given, "query") if declared.query else {}
+        if declared.query is None:
+            return {}
+        fields = declared.query().fields
+        given = {
+            name: texts if isinstance(fields.get(name), serializers.ListField) else texts[-1]
+            for name, texts in request.query_params.lists()
+        }
+        return self._validated(declared.query, given, "query")
 
     def _validate_body(self, request: Request, declared: Endpoint) -> Mapping[str, Any]:
         if declared.body is None:

@@ -23,14 +23,16 @@ FAST = {
     "REPLICA_DEAD_AFTER_S": "6",
     "TAKEOVER_INTERVAL_S": "3",
     "COMMAND_GRACE_S": "1",
+    "PROMETHEUS_CACHE_TTL_S": "0",
 }
 READY_TIMEOUT_S = 90.0
 MAKE_API_TOKEN = """
 from django.contrib.auth.models import User
 from controlplane.access.models import ApiToken
 from controlplane.access.services import create_api_token
+from controlplane.common.actors import SYSTEM
 user = User.objects.filter(is_superuser=True).first() or User.objects.create_superuser("e2e")
-print(create_api_token(name="e2e", user=user, scope=ApiToken.Scope.ADMIN)[1])
+print(create_api_token(name="e2e", user=user, scope=ApiToken.Scope.ADMIN, actor=SYSTEM)[1])
 """
 
 

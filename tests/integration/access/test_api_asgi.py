@@ -6,7 +6,10 @@ from urllib.parse import quote, unquote
 import pytest
 from asgiref.testing import ApplicationCommunicator
 from channels.db import database_sync_to_async
+from django.conf import settings
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from agents.models import Event
 from controlplane.asgi import application
 from tests.factories import ServiceFactory, SessionFactory, TaskControlsFactory, TaskFactory, task_control
 from tests.integration.api_client import api_as
@@ -36,7 +39,7 @@ HOSTILE_NAMES = [
 ]
 
 
-async def call(method, raw_path, headers=(), chunks=(b"",), query=b""):
+async def call(method, raw_path, headers=(), chunks=(b"",), query=b"", *, server=application, peer="127.0.0.1"):
     """Status and JSON of one request with the scope that uvicorn would build."""
     scope = {
         "type": "http",
@@ -49,10 +52,10 @@ async def call(method, raw_path, headers=(), chunks=(b"",), query=b""):
         "root_path": "",
         "query_string": query,
         "headers": [(name.lower().encode(), value.encode()) for name, value in (("Host", "localhost"), *headers)],
-        "client": ("127.0.0.1", 1),
+        "client": (peer, 1),
         "server": ("127.0.0.1", 80),
     }
-    communicator = ApplicationCommunicator(application, scope)
+    communicator = ApplicationCommunicator(server, scope)
     for number, chunk in enumerate(chunks):
         await communicator.send_input({"type": "http.request", "body": chunk, "more_body": number < len(chunks) - 1})
     start = await communicator.receive_output(timeout=20)
@@ -184,3 +187,17 @@ async def test_endless_body_is_refused_without_a_length():
 @pytest.mark.parametrize("raw_path", ["/api/nothing", "/api/v1/services/a/nothing", "/api/v1/services//tasks"])
 async def test_unknown_path_is_json(raw_path):
     assert await call("GET", raw_path) == (404, {"detail": "not found"})
+
+
+@pytest.mark.parametrize(("peer", "told"), [("127.0.0.1", "203.0.113.9"), ("198.51.100.7", "198.51.100.7")])
+async def test_history_tells_the_address_that_a_trusted_proxy_names_and_no_other(peer, told):
+    session = await database_sync_to_async(SessionFactory)()
+    headers = [*await database_sync_to_async(bearer)("operator"), ("X-Forwarded-For", "203.0.113.9")]
+    # As uvicorn is started by controlplane/runtime/parts.py.
+    server = ProxyHeadersMiddleware(application, trusted_hosts=settings.TRUSTED_PROXIES)
+    path = f"/api/v1/instances/{session.instance_id}/commands"
+
+    status, _body = await call("POST", path, headers, (b'{"kind": "ping"}',), server=server, peer=peer)
+
+    event = await Event.objects.aget(kind="command.queued")
+    assert (status, event.meta["address"]) == (200, told)

@@ -4,6 +4,7 @@ import pytest
 
 from controlplane.access.models import ApiToken
 from controlplane.access.services import create_api_token
+from controlplane.common.actors import SYSTEM
 from tests.factories import CommandFactory, EventFactory, SessionFactory
 from tests.integration.api_client import Api, service_path, user_in
 
@@ -13,7 +14,7 @@ LISTS = ["services", "instances", "sessions", "commands", "events", "history"]
 @pytest.fixture
 def api():
     _, secret = create_api_token(
-        name="narrow", user=user_in("admin"), scope=ApiToken.Scope.ADMIN, environments=["staging", "dev"]
+        actor=SYSTEM, name="narrow", user=user_in("admin"), scope=ApiToken.Scope.ADMIN, environments=["staging", "dev"]
     )
     return Api(headers={"Authorization": f"Bearer {secret}"})
 
@@ -94,3 +95,14 @@ def test_totals_of_services_count_its_environments_alone(api):
     page = api.get("services").json()
 
     assert (page["total"], page["summary"]["total_instances"]) == (1, 1)
+
+
+@pytest.mark.django_db
+def test_percentiles_are_of_its_environments_alone(api):
+    for environment in ("dev", "prod"):
+        instance, _command, _event = stock(environment)
+        EventFactory(instance=instance, kind="task.succeeded", duration_ms=5)
+
+    answers = [api.get("metrics/durations", query).json()["count"] for query in ({}, {"environment": "prod"})]
+
+    assert answers == [1, 0]

@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from controlplane.access.models import ApiToken
 from controlplane.access.services import create_api_token
+from controlplane.common.actors import SYSTEM
 from tests.factories import ApiTokenFactory, UserFactory
 from tests.integration.api_client import Api, api_as, api_in_session, user_in
 
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.django_db
 
 def program(user, **fields):
     """A program with a token of this user; of all scopes and environments unless said."""
-    _, secret = create_api_token(name=f"of {user.username}", user=user, **{"scope": "admin", **fields})
+    _, secret = create_api_token(actor=SYSTEM, name=f"of {user.username}", user=user, **{"scope": "admin", **fields})
     return Api(headers={"Authorization": f"Bearer {secret}"})
 
 
@@ -245,7 +246,7 @@ def test_body_is_checked(changed, loc):
 
 def test_own_token_is_revoked_and_refused_from_then_on():
     user = user_in("viewer")
-    other, secret = create_api_token(name="leaked", user=user)
+    other, secret = create_api_token(actor=SYSTEM, name="leaked", user=user)
     lost = Api(headers={"Authorization": f"Bearer {secret}"})
     own = program(user)
 

@@ -9,11 +9,11 @@ from agents import words
 from agents.models import Command, Event, Replica
 from agents.models.event import EventKind
 from agents.selectors.overview import process_state
-from agents.services.actors import Actor
 from agents.services.commands import cancel_command
 from agents.services.deadlines import expire_due_commands
 from agents.services.replicas import start_replica, stop_replica
 from agents.services.sessions import end_sessions, reconcile_dead_replicas
+from controlplane.common.actors import Actor
 from tests.factories import CommandFactory, EventFactory, InstanceFactory, SessionFactory
 from tests.integration.console import console_as, text_of, url
 

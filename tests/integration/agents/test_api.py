@@ -172,7 +172,7 @@ def test_event_list_costs_the_same_for_many(api, django_assert_num_queries, coun
     api.get("services")
 
     # Token, role, count, page with services, definitions.
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(3):
         body = api.get("events").json()
 
     assert len(body["items"]) == count
@@ -545,7 +545,7 @@ def test_collections_of_a_service_cost_the_same_for_many(api, django_assert_num_
     api.get("services")
 
     # Token, role, service, count, page.
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(3):
         body = api.get(service_path(service, rest), DEV).json()
 
     assert len(body["items"]) == count

@@ -6,6 +6,7 @@ from agents.models import AgentToken, Event
 from agents.models.event import EventKind
 from agents.services.tokens import check_agent_token
 from controlplane.access.services import create_api_token
+from controlplane.common.actors import SYSTEM
 from tests.factories import AgentTokenFactory
 from tests.integration.api_client import Api, api_as, user_in
 
@@ -19,7 +20,9 @@ def api():
 
 @pytest.fixture
 def narrow():
-    _, secret = create_api_token(name="narrow", user=user_in("admin"), scope="admin", environments=["dev", "staging"])
+    _, secret = create_api_token(
+        actor=SYSTEM, name="narrow", user=user_in("admin"), scope="admin", environments=["dev", "staging"]
+    )
     return Api(headers={"Authorization": f"Bearer {secret}"})
 
 

@@ -56,6 +56,7 @@ def test_event_of_any_kind(api):
         "environment": "dev",
         "instance_id": str(event.instance_id),
         "command_id": f"cmd_{command_id.hex}",
+        "subject": None,
         "task_name": "pay",
         "actor": "root",
         "message": "boom",
@@ -89,7 +90,7 @@ def test_events_are_narrowed(api):
         ("started", one, "task.started", {"task_name": "pay"}),
         ("failed", one, "task.failed", {"task_name": "pay", "level": "error"}),
         ("offline", two, "instance.offline", {"level": "warn"}),
-        ("queued", two, "command.queued", {"command_id": command_id, "actor": "root"}),
+        ("queued", two, "command.queued", {"command_id": command_id, "actor": "root", "subject": "a.b:1"}),
     ]:
         seconds = Event.objects.count()
         EventFactory(
@@ -109,6 +110,7 @@ def test_events_are_narrowed(api):
     assert found(api, command_id=f"cmd_{command_id.hex}") == ["queued"]
     assert found(api, task_name="pay") == ["failed", "started"]
     assert found(api, actor="root") == ["queued"]
+    assert found(api, subject="a.b:1") == ["queued"]
     assert found(api, occurred_after=(AT + timedelta(seconds=2)).isoformat()) == ["queued", "offline"]
     assert found(api, occurred_before=AT.isoformat()) == ["started"]
     assert found(api, notable="true") == ["queued", "offline", "failed"]

@@ -9,7 +9,6 @@ from django.utils import timezone
 
 from agents.models import Command, Event, Session
 from agents.models.command import HOLDABLE_KINDS, REASON_KINDS, CommandKind
-from agents.services.actors import SYSTEM, Actor
 from agents.services.commands import cancel_command, parse_public_id, push_sync
 from agents.services.deadlines import expire_due_commands
 from agents.services.delivery import (
@@ -30,6 +29,7 @@ from agents.services.errors import (
     SessionEnded,
 )
 from agents.services.orders import Order, validate_order
+from controlplane.common.actors import SYSTEM, Actor
 from controlplane.common.errors import Invalid
 from tasks_app.services.commands import fan_out, order_command
 from tests.factories import (

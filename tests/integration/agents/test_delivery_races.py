@@ -10,7 +10,6 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from agents.models import Command, Event, Session
-from agents.services.actors import Actor
 from agents.services.commands import Ordered, queue_orders
 from agents.services.deadlines import expire_due_commands
 from agents.services.delivery import (
@@ -33,6 +32,7 @@ from agents.services.sessions import (
     touch_sessions,
 )
 from agents.services.tokens import Credential
+from controlplane.common.actors import Actor
 from tests.factories import CommandFactory, ReplicaFactory, SessionFactory
 
 STARTED_AT = timezone.now().replace(microsecond=0)

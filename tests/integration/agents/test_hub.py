@@ -12,11 +12,11 @@ from django.utils import timezone
 
 from agents.gateways.hub import _CALL_THREADS, Hub
 from agents.models import Session
-from agents.services.actors import Actor
 from agents.services.orders import Order
 from agents.services.replicas import stop_replica
 from agents.services.sessions import reconcile_dead_replicas
 from agents.services.tokens import create_agent_token, revoke_agent_token
+from controlplane.common.actors import Actor
 from tasks_app.services.commands import order_command
 from tests import frames
 from tests.factories import ReplicaFactory, SessionFactory

@@ -7,8 +7,8 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from agents.models import Command
-from agents.services.actors import Actor
 from agents.services.orders import Order
+from controlplane.common.actors import Actor
 from tasks_app.services.commands import order_command
 from tests import frames
 from tests.frames import Agent

@@ -8,8 +8,8 @@ from django.utils import timezone
 
 from agents.gateways.onestep.views import BEACON_BURST, BEACON_SENDERS_MAX, BeaconThrottle
 from agents.models import Instance, Service
-from agents.services.actors import Actor
 from agents.services.tokens import create_agent_token
+from controlplane.common.actors import Actor
 from tests import frames
 from tests.factories import InstanceFactory, ServiceFactory
 from tests.frames import Agent

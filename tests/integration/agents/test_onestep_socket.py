@@ -7,8 +7,8 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from agents.models import Event, Instance, Service, Session
-from agents.services.actors import Actor
 from agents.services.tokens import create_agent_token, revoke_agent_token
+from controlplane.common.actors import Actor
 from tasks_app.models import Task
 from tests import frames
 from tests.frames import Agent

@@ -10,12 +10,12 @@ from django.db import connections
 from django.utils import timezone
 
 from agents.models import Event, Instance, Replica, Service, Session
-from agents.services.actors import Actor
 from agents.services.holding import pulse
 from agents.services.replicas import dead_replicas, host_id, start_replica, stop_replica, touch_replica
 from agents.services.reports import Hello, RuntimeFacts, ServiceIdentity
 from agents.services.sessions import Cut, open_session, reconcile_dead_replicas
 from agents.services.tokens import Credential, revoke_agent_token
+from controlplane.common.actors import Actor
 from tests.factories import AgentTokenFactory, CommandFactory, ReplicaFactory, SessionFactory
 
 NOW = timezone.now()

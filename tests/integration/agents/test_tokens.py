@@ -4,7 +4,6 @@ import pytest
 from django.utils import timezone
 
 from agents.models import AgentToken, Event
-from agents.services.actors import Actor
 from agents.services.tokens import (
     Credential,
     check_agent_token,
@@ -13,6 +12,7 @@ from agents.services.tokens import (
     hash_secret,
     revoke_agent_token,
 )
+from controlplane.common.actors import Actor
 
 pytestmark = pytest.mark.django_db
 ACTOR = Actor("admin")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from agents.models import Event, Instance
 from controlplane.common import bulk, copying
 from controlplane.common.batching import blames_data
-from tasks_app.models import CustomMetric, TaskControls
+from tasks_app.models import CustomMetric, CustomMetricTotals, TaskControls
 from tests.factories import InstanceFactory
 
 pytestmark = pytest.mark.django_db
@@ -76,16 +76,23 @@ def test_no_rows_need_no_statement(django_assert_num_queries):
 
 @pytest.mark.needs_postgres
 @pytest.mark.django_db(transaction=True)
-def test_callers_at_once_do_not_lock_each_other_out():
+@pytest.mark.parametrize("way", ["update", "upsert"])
+def test_callers_at_once_do_not_lock_each_other_out(way):
     ids = [instance.pk for instance in InstanceFactory.create_batch(40)]
     barrier, failures = threading.Barrier(2), []
+
+    def change(order, number):
+        if way == "update":
+            update([(pk, f"n{number}", NOW, number) for pk in order])
+        else:
+            bulk.upsert(TaskControls, ("instance", "controls", "updated_at"), [(pk, [number], NOW) for pk in order])
 
     def update_rounds(order):
         try:
             for number in range(40):
                 barrier.wait(30)
                 with transaction.atomic():
-                    update([(pk, f"n{number}", NOW, number) for pk in order])
+                    change(order, number)
         except Exception as error:
             failures.append(error)
             barrier.abort()
@@ -319,6 +326,64 @@ def test_a_known_key_takes_the_new_values():
 
     stored = {row.pk: (row.controls, row.updated_at) for row in TaskControls.objects.all()}
     assert stored == {first.pk: ([], NOW + timedelta(1)), second.pk: ([{"b": "'"}], NOW)}
+
+
+def test_a_known_key_of_several_columns_takes_what_is_said_of_both():
+    instance = InstanceFactory()
+    columns = ("instance_id", "task_name", "name", "kind", "labels_hash", "labels", "value", "window_ended_at")
+
+    def add(*values):
+        rows = [(instance.pk, f"t{n}", "rows", "gauge", "", {}, value, NOW) for n, value in enumerate(values)]
+        key = ("instance_id", "task_name", "name", "kind", "labels_hash")
+        bulk.upsert(CustomMetricTotals, columns, rows, key=key, assignments="value = t.value + 10 * v.value")
+
+    add(1.0)
+    add(2.0, 3.0)
+
+    assert dict(CustomMetricTotals.objects.values_list("task_name", "value")) == {"t0": 21.0, "t1": 3.0}
+
+
+# --- what was new
+
+
+SAMPLE_KEY = ("instance_id", "window_ended_at", "task_name", "window_id", "name", "kind", "labels_hash")
+
+
+def new_samples(instance, *samples):
+    """The positions of the new ones; a sample is its window's id and how many hours ago that ended."""
+    columns = (*SAMPLE_KEY, "labels", "value", "received_at")
+    rows = [
+        (instance.pk, NOW - timedelta(hours=hours), "sync", window_id, "rows", "counter", "", {}, 1.0, NOW)
+        for window_id, hours in samples
+    ]
+    return list(bulk.insert_new_positions(CustomMetric, columns, rows, key=SAMPLE_KEY))
+
+
+def test_nothing_of_no_rows_is_new(django_assert_num_queries):
+    with django_assert_num_queries(0):
+        assert new_samples(InstanceFactory.build()) == []
+
+
+@pytest.mark.parametrize("rows_min", [1, 1000], ids=["copy first", "insert"])
+def test_what_was_new_is_told_by_its_position(rows_min, monkeypatch):
+    monkeypatch.setattr(copying, "ROWS_MIN", rows_min)
+    monkeypatch.setattr(copying, "_wary_until", {})
+    instance, other = InstanceFactory.create_batch(2)
+
+    assert new_samples(instance, ("a", 0), ("b", 0)) == [0, 1]
+    assert new_samples(instance, ("b", 0), ("c", 0), ("a", 0), ("d", 0), ("c", 0)) == [1, 3]
+    assert new_samples(other, ("a", 0)) == [0]
+    assert CustomMetric.objects.count() == 5
+
+
+def test_what_was_new_is_told_across_statements(monkeypatch):
+    monkeypatch.setattr(bulk, "DOCUMENT_MAX_BYTES", 500)
+    monkeypatch.setattr(bulk, "_VARIABLES_MAX", 20)
+    instance = InstanceFactory()
+    samples = [(str(number), 0) for number in range(7)]
+
+    assert new_samples(instance, *samples[::2]) == [0, 1, 2, 3]
+    assert new_samples(instance, *samples, *samples) == [1, 3, 5]
 
 
 # --- questions

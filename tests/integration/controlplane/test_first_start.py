@@ -6,8 +6,8 @@ import pytest
 from django.contrib.auth import get_user_model
 
 from agents.models import AgentToken
-from agents.services.actors import SYSTEM
 from agents.services.tokens import check_agent_token, revoke_agent_token
+from controlplane.common.actors import SYSTEM
 from controlplane.runtime.banner import banner
 from controlplane.runtime.bootstrap import (
     Administrator,

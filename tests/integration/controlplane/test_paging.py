@@ -1,6 +1,9 @@
 """Pages of history: their total is cheap, and whoever pages on until the total meets every row."""
 
+from datetime import timedelta
+
 import pytest
+from django.utils import timezone
 
 from agents.models import Event
 from agents.selectors.events import task_events
@@ -33,6 +36,19 @@ def test_paging_on_until_the_total_meets_every_row(five_events):
         total = page.total
 
     assert seen == list(task_events())
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7])
+def test_rows_of_one_moment_are_met_and_counted_once(limit):
+    now, instance = timezone.now(), InstanceFactory()
+    for seconds in (0, 0, 0, 1, 2, 2):
+        EventFactory(instance=instance, occurred_at=now - timedelta(seconds=seconds))
+    whole = list(task_events())
+
+    pages = [page_of(task_events(), {"limit": limit, "offset": at}, is_history=True) for at in range(0, 8, limit)]
+
+    assert [row for page in pages for row in page.items] == whole
+    assert {page.total for page in pages} == {6}
 
 
 def test_anything_else_is_counted_whole(five_events):

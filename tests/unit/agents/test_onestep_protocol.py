@@ -368,6 +368,25 @@ def test_a_bad_custom_metric_costs_only_itself():
 
 
 @pytest.mark.parametrize(
+    ("labels", "is_stored"),
+    [
+        ({f"l{number}": "" for number in range(protocol.LABELS_MAX)}, True),
+        ({f"l{number}": "" for number in range(protocol.LABELS_MAX + 1)}, False),
+        ({"l": "x" * (protocol.LABELS_CHARS_MAX - 1)}, True),
+        ({"l": "x" * protocol.LABELS_CHARS_MAX}, False),
+    ],
+)
+def test_labels_of_a_custom_metric_are_bounded(labels, is_stored):
+    agent = Agent()
+    metric = {"name": "rows", "kind": "gauge", "value": 1, "labels": labels}
+
+    parsed = parse(agent, agent.metrics(frames.window(custom_metrics=[metric])))
+
+    (window,) = parsed.reports
+    assert (len(window.custom_metrics), parsed.rejected_count) == ((1, 0) if is_stored else (0, 1))
+
+
+@pytest.mark.parametrize(
     "frame",
     [
         frames.telemetry("logs", {}),

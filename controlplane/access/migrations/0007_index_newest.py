@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('access', '0003_apitoken_environments'),
+        ('access', '0006_admins_see_logins'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

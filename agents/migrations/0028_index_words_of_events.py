@@ -21,7 +21,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ("agents", "0014_index_orderings"),
+        ("agents", "0027_index_orderings"),
     ]
 
     operations = [

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('agents', '0013_index_arrival'),
+        ('agents', '0026_command_totals'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

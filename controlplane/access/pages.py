@@ -1,0 +1,43 @@
+"""The permission table for every URL that is neither below /api nor of an admin, by verb."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from controlplane.access.roles import Role
+from controlplane.access.table import UNKNOWN_ROUTE, Door, Rule
+
+OPEN: Final[Mapping[str, Rule]] = {"GET": Door.ANYBODY}
+STAFF: Final[Mapping[str, Rule]] = {"GET": Door.STAFF}
+STAFF_FORM: Final[Mapping[str, Rule]] = {"GET": Door.STAFF, "POST": Door.STAFF}
+# Django makes its pattern of the labels of all apps with an admin.
+APP_LIST: Final = "admin/<app_label>/"
+
+PAGES: Final[Mapping[str, Mapping[str, Rule]]] = {
+    "healthz": OPEN,
+    "readyz": OPEN,
+    "metrics": {"GET": Door.PROGRAM},
+    "favicon.ico": OPEN,
+    # They lead to the console, which asks for the login.
+    "": OPEN,
+    "admin": OPEN,
+    "admin/login/": {"GET": Door.ANYBODY, "POST": Door.ANYBODY},
+    "admin/language/setlang/": {"POST": Door.ANYBODY},
+    "admin/logout/": {"POST": Door.ANYBODY},
+    "admin/login-again/": STAFF_FORM,
+    "admin/password_change/": STAFF_FORM,
+    "admin/password_change/done/": STAFF,
+    # What these show is cut to what the reader may see.
+    "admin/": STAFF,
+    "admin/live/": STAFF,
+    APP_LIST: STAFF,
+    "admin/search/": STAFF,
+    "admin/jsi18n/": STAFF,
+    # And what it completes: it asks the admin of that model.
+    "admin/autocomplete/": {"GET": Role.VIEWER},
+    "admin/r/<path:content_type_id>/<path:object_id>/": STAFF,
+    # No page: an answer that says so.
+    "admin/(?P<url>.*)$": STAFF,
+    UNKNOWN_ROUTE: OPEN,
+}
+# Files of the console itself, served before any URL is looked up.
+STATIC_FILES: Final[Rule] = Door.ANYBODY

@@ -1,0 +1,27 @@
+import django.db.models.deletion
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    """A window says of which service it is, for indexes to begin with."""
+
+    dependencies = [
+        ("agents", "0014_index_events_of_tasks"),
+        ("tasks_app", "0004_index_arrival"),
+    ]
+
+    operations = [
+        migrations.AddField(
+            model_name="metricwindow",
+            name="service",
+            field=models.ForeignKey(
+                db_constraint=False,
+                db_index=False,
+                null=True,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="metric_windows",
+                to="agents.service",
+                verbose_name="service",
+            ),
+        ),
+    ]
