@@ -15,13 +15,11 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 from agents.models import AgentToken, Session
 from agents.models.instance import Dialect
 from agents.models.service import Environment
-from agents.services.tokens import create_agent_token, revoke_agent_token
+from agents.services.tokens import OFFERED_DIALECTS, create_agent_token, revoke_agent_token
 from controlplane.access.actors import actor_of
 from controlplane.console.tokens import TokenAdmin, TokenForm, environments_field, words
 
 SESSIONS_SHOWN = 20
-# Dialects that a gateway speaks; tokens for others would open no door.
-OFFERED_DIALECTS = (Dialect.ONESTEP,)
 
 
 def portal_url(request: HttpRequest) -> str:

@@ -6,7 +6,8 @@ from typing import Any, Final
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from controlplane.common.rest.fields import IdField, TextField
+from controlplane.common.rest.fields import IdField, IntegerField, TextField
+from controlplane.common.rest.tokens import TokenIdField
 
 COMMAND_ID_PATTERN: Final = r"^cmd_[0-9a-f]{32}$"
 
@@ -29,4 +30,6 @@ PATH_FIELDS: Final[dict[str, serializers.Field[Any, Any, Any, Any]]] = {
     "task_name": TextField(trim_whitespace=False, help_text="Percent-encoded; a slash in the name is %2F."),
     "instance_id": IdField(),
     "command_id": CommandIdField(help_text="`cmd_` and 32 hex digits."),
+    "event_id": IntegerField(from_text=True, min_value=1, help_text="The `id` of an event in the history."),
+    "token_id": TokenIdField(),
 }

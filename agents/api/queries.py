@@ -1,4 +1,4 @@
-"""Queries of the collections in this API."""
+"""Queries of the lists that the contract describes."""
 
 from typing import Any
 
@@ -6,11 +6,10 @@ from rest_framework import serializers
 
 from agents.models import Command, Session
 from agents.models.command import CommandKind
-from agents.models.instance import Connectivity, Dialect, Health
+from agents.models.instance import Connectivity, Health
 from agents.models.service import Environment
 from agents.selectors.events import WIRE_EVENT_KINDS
 from controlplane.common.rest.fields import (
-    OFFSET_MAX,
     IdField,
     IntegerField,
     PageQuery,
@@ -18,7 +17,6 @@ from controlplane.common.rest.fields import (
     TextField,
     TimestampField,
 )
-from controlplane.common.rest.paging import CursorQuery
 
 
 def choice(choices: Any) -> serializers.ChoiceField:
@@ -40,37 +38,8 @@ class ServicePageQuery(PageQuery, ServiceQuery):
     pass
 
 
-class InstancesQuery(CursorQuery):
-    service = name(help_text="Exact name of the service.")
-    environment = name(help_text="Exact name of the environment.")
-    dialect = choice(Dialect.choices)
-    connectivity = choice(Connectivity.choices)
-    health = choice(Health.choices)
-    q = TextField(
-        required=False,
-        allow_blank=True,
-        max_length=255,
-        help_text="Sought in node names, host names, ids and service names, in any case.",
-    )
-
-
-class CommandsQuery(CursorQuery):
-    service = name(help_text="Exact name of the service.")
-    environment = name(help_text="Exact name of the environment.")
-    instance_id = IdField(required=False)
-    task_name = name()
-    kind = choice(CommandKind.choices)
-    status = choice(Command.Status.choices)
-
-
-class SessionsQuery(CursorQuery):
-    instance_id = IdField(required=False)
-    status = choice(Session.Status.choices)
-
-
-class InstanceCommandsQuery(QuerySerializer):
+class InstanceCommandsQuery(PageQuery):
     limit = IntegerField(from_text=True, default=20, min_value=1, max_value=100)
-    offset = IntegerField(from_text=True, default=0, min_value=0, max_value=OFFSET_MAX)
 
 
 class ServiceInstancesQuery(ServicePageQuery):

@@ -8,10 +8,11 @@ from rest_framework import serializers
 
 from agents.models import Command, Event, Instance, Session
 from agents.models.command import CommandKind
-from agents.models.event import TASK_EVENT_PREFIX
+from agents.models.event import TASK_EVENT_PREFIX, EventKind
 from agents.models.instance import Connectivity, Dialect, Health
 from agents.selectors.events import WIRE_EVENT_KINDS
 from controlplane.common.rest.fields import ObjectField, TextField, TimestampField
+from controlplane.common.rest.sparse import SparseSerializer
 
 VIEW_STATUS_BY_HEALTH = {
     Health.OK: "running",
@@ -63,7 +64,7 @@ class SessionSummarySerializer(serializers.Serializer[Session]):
     updated_at = TimestampField()
 
 
-class SessionSerializer(SessionSummarySerializer):
+class SessionSerializer(SparseSerializer, SessionSummarySerializer):
     """A session as the collection of all sessions shows it."""
 
     service_name = serializers.CharField(source="instance.service.name")
@@ -114,7 +115,7 @@ def view_status_of(instance: Instance) -> str:
     return VIEW_STATUS_BY_HEALTH[Health(instance.health)]
 
 
-class InstanceSerializer(serializers.Serializer[Instance]):
+class InstanceSerializer(SparseSerializer):
     """An instance of any dialect, in the words of the product."""
 
     id = serializers.UUIDField()
@@ -178,7 +179,7 @@ class CommandSummarySerializer(serializers.Serializer[Command]):
         return command.ack_status or None
 
 
-class CommandSerializer(CommandSummarySerializer):
+class CommandSerializer(SparseSerializer, CommandSummarySerializer):
     """A command as the collection of all commands shows it."""
 
     service_name = serializers.CharField(source="instance.service.name")
@@ -226,3 +227,28 @@ def event_source_label(event: Event, context: Mapping[str, Any]) -> str | None:
 class FleetEventSerializer(EventSummarySerializer):
     service_name = serializers.CharField(source="service.name")
     environment = serializers.CharField(source="service.environment")
+
+
+class HistorySerializer(SparseSerializer):
+    """An event of any kind, in the words of the product."""
+
+    id = serializers.IntegerField(help_text="The portal's own number of it.")
+    event_id = serializers.CharField(help_text="Given by whom it happened to; the same event comes under the same id.")
+    kind = serializers.ChoiceField(choices=EventKind.choices)
+    level = serializers.ChoiceField(choices=Event.Level.choices)
+    occurred_at = TimestampField()
+    received_at = TimestampField()
+    service_name = serializers.CharField(source="service.name", allow_null=True)
+    environment = serializers.CharField(source="service.environment", allow_null=True)
+    instance_id = serializers.UUIDField(allow_null=True)
+    command_id = PublicIdField("cmd_", allow_null=True)
+    subject = optional_text(help_text="What a person or a program changed, as in `auth.user:3`.")
+    task_name = optional_text()
+    actor = optional_text(help_text="The user or token that did it, where a person did.")
+    message = optional_text()
+    attempts = serializers.IntegerField(allow_null=True)
+    duration_ms = serializers.IntegerField(allow_null=True)
+    failure_kind = optional_text()
+    exception_type = optional_text()
+    traceback = optional_text()
+    meta = ObjectField()

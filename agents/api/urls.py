@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from agents.api import views
+from agents.api import history, tokens, views
 from agents.api.live.views import UiStreamView
 
 urlpatterns = [
@@ -13,4 +13,9 @@ urlpatterns = [
     path("commands/<name:command_id>", views.CommandView.as_view()),
     path("commands/<name:command_id>/cancel", views.CommandCancelView.as_view()),
     path("ui/stream", UiStreamView.as_view()),
+    path("history", history.HistoryView.as_view()),
+    path("history/<name:event_id>", history.HistoryEventView.as_view()),
+    path("agent-tokens", tokens.AgentTokensView.as_view()),
+    path("agent-tokens/<name:token_id>", tokens.AgentTokenView.as_view()),
+    path("agent-tokens/<name:token_id>/revoke", tokens.AgentTokenRevokeView.as_view()),
 ]

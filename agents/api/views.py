@@ -1,82 +1,94 @@
 """The product's own collections: instances, sessions and commands of every dialect. Newest first, by cursor."""
 
+from django.http.response import HttpResponseBase
 from rest_framework.response import Response
 
+from agents.api.filters import CommandFilters, InstanceFilters, SessionFilters
 from agents.api.fleet import FleetView
-from agents.api.queries import CommandsQuery, InstancesQuery, SessionsQuery
 from agents.api.serializers import (
     CommandSerializer,
     InstanceDetailSerializer,
     InstanceSerializer,
     SessionSerializer,
 )
+from agents.models import Command, Instance, Session
 from agents.selectors.commands import commands, get_command
 from agents.selectors.instances import get_instance, instances
 from agents.selectors.sessions import sessions
 from agents.services.commands import cancel_command
 from controlplane.access.actors import actor_of
 from controlplane.access.policy import COMMANDS_NEED_OPERATOR
-from controlplane.common.rest.paging import slice_of, slice_serializer
+from controlplane.common.rest.collections import Collection, detail, detail_query, not_wanted
 from controlplane.common.rest.views import endpoint
+
+INSTANCES: Collection[Instance] = Collection(
+    name="instances",
+    item=InstanceSerializer,
+    filters=InstanceFilters,
+    orderings={"created_at": ("created_at", "id"), "node_name": ("node_name", "id")},
+    default="-created_at",
+)
+SESSIONS: Collection[Session] = Collection(
+    name="sessions",
+    item=SessionSerializer,
+    filters=SessionFilters,
+    orderings={"connected_at": ("connected_at", "id")},
+    default="-connected_at",
+    wide={"capabilities": "capabilities", "accepted_capabilities": "accepted_capabilities"},
+)
+COMMANDS: Collection[Command] = Collection(
+    name="commands",
+    item=CommandSerializer,
+    filters=CommandFilters,
+    orderings={"created_at": ("created_at", "id")},
+    default="-created_at",
+    wide={"args": "args", "result": "result", "error_message": "error_message"},
+)
 
 
 class InstancesView(FleetView):
-    @endpoint("Instances of every dialect", query=InstancesQuery, responds=slice_serializer(InstanceSerializer))
-    def get(self) -> Response:
-        query = self.query
-        rows = instances(
-            service_name=query.get("service"),
-            environment=query.get("environment"),
-            dialect=query.get("dialect"),
-            connectivity=query.get("connectivity"),
-            health=query.get("health"),
-            text=query.get("q", ""),
-            environments=self.environments,
-        )
-        page = slice_of(rows, moment_field="created_at", cursor=query.get("cursor"), limit=query["limit"])
-        return Response(slice_serializer(InstanceSerializer)(page).data)
+    @endpoint("Instances of every dialect", query=INSTANCES.query, responds=INSTANCES.page, tagged=True)
+    def get(self) -> HttpResponseBase:
+        return INSTANCES.answer(self, instances(environments=self.environments))
 
 
 class InstanceView(FleetView):
-    @endpoint("One instance of any dialect", responds=InstanceDetailSerializer, refusals=(404,))
-    def get(self) -> Response:
-        return Response(
-            InstanceDetailSerializer(get_instance(self.params["instance_id"], environments=self.environments)).data
-        )
+    @endpoint(
+        "One instance of any dialect",
+        query=detail_query(InstanceDetailSerializer),
+        responds=InstanceDetailSerializer,
+        refusals=(404,),
+        tagged=True,
+    )
+    def get(self) -> HttpResponseBase:
+        instance = get_instance(self.params["instance_id"], environments=self.environments)
+        return detail(self, InstanceDetailSerializer, instance)
 
 
 class SessionsView(FleetView):
-    @endpoint("Sessions of all instances", query=SessionsQuery, responds=slice_serializer(SessionSerializer))
-    def get(self) -> Response:
-        query = self.query
-        rows = sessions(
-            instance_id=query.get("instance_id"), status=query.get("status"), environments=self.environments
-        )
-        page = slice_of(rows, moment_field="connected_at", cursor=query.get("cursor"), limit=query["limit"])
-        return Response(slice_serializer(SessionSerializer)(page).data)
+    @endpoint("Sessions of all instances", query=SESSIONS.query, responds=SESSIONS.page, tagged=True)
+    def get(self) -> HttpResponseBase:
+        return SESSIONS.answer(self, sessions(environments=self.environments))
 
 
 class CommandsView(FleetView):
-    @endpoint("Commands to all instances", query=CommandsQuery, responds=slice_serializer(CommandSerializer))
-    def get(self) -> Response:
-        query = self.query
-        rows = commands(
-            service_name=query.get("service"),
-            environment=query.get("environment"),
-            instance_id=query.get("instance_id"),
-            task_name=query.get("task_name"),
-            kind=query.get("kind"),
-            status=query.get("status"),
-            environments=self.environments,
-        )
-        page = slice_of(rows, moment_field="created_at", cursor=query.get("cursor"), limit=query["limit"])
-        return Response(slice_serializer(CommandSerializer)(page).data)
+    @endpoint("Commands to all instances", query=COMMANDS.query, responds=COMMANDS.page, tagged=True)
+    def get(self) -> HttpResponseBase:
+        return COMMANDS.answer(self, commands(environments=self.environments))
 
 
 class CommandView(FleetView):
-    @endpoint("One command", responds=CommandSerializer, refusals=(404,))
-    def get(self) -> Response:
-        return Response(CommandSerializer(get_command(self.params["command_id"], environments=self.environments)).data)
+    @endpoint(
+        "One command",
+        query=detail_query(CommandSerializer),
+        responds=CommandSerializer,
+        refusals=(404,),
+        tagged=True,
+    )
+    def get(self) -> HttpResponseBase:
+        spared = not_wanted(self, COMMANDS.wide)
+        command = get_command(self.params["command_id"], environments=self.environments, without=spared)
+        return detail(self, CommandSerializer, command)
 
 
 class CommandCancelView(FleetView):

@@ -1,6 +1,6 @@
 from django.db import migrations
 
-from controlplane.common.operations import IndexTransactions
+from controlplane.common.operations import IndexPartitions
 
 
 class Migration(migrations.Migration):
@@ -13,5 +13,9 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        IndexTransactions("Event", "event_stream", "NOT (kind IN ('task.started', 'task.succeeded'))"),
+        IndexPartitions(
+            "Event",
+            "event_stream",
+            "(txid, id) WHERE txid IS NOT NULL AND NOT (kind IN ('task.started', 'task.succeeded'))",
+        ),
     ]

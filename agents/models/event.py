@@ -135,10 +135,14 @@ class Event(models.Model):
             ),
             # Read by lists of one kind; of those that healthy work writes all the time, the newest are near anyway.
             models.Index(fields=("kind", "-occurred_at", "-id"), name="event_kind_newest", condition=NOTABLE),
-            # What was changed by people and programs: few among all.
+            # What was changed by people and programs, and by whom: few among all.
             models.Index(
                 fields=("subject", "-occurred_at", "-id"), name="event_subject", condition=~models.Q(subject="")
             ),
+            models.Index(
+                fields=("actor", "-occurred_at", "-id"), name="event_actor_newest", condition=~models.Q(actor="")
+            ),
+            # PostgreSQL has one more, of the words of notable events: see agents.selectors.history.
             models.Index(fields=("command_id",), name="event_command", condition=models.Q(command_id__isnull=False)),
         ]
 

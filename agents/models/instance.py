@@ -89,6 +89,11 @@ class Instance(models.Model):
         constraints = [
             models.UniqueConstraint(fields=("dialect", "external_id"), name="instance_dialect_external_id"),
         ]
+        indexes = [
+            # Read by the collection of the API, in either direction. Neither changes with a heartbeat.
+            models.Index(fields=("-created_at", "-id"), name="instance_newest"),
+            models.Index(fields=("node_name", "id"), name="instance_node_name"),
+        ]
         # No index on last_seen_at or connectivity: each heartbeat would have to move it, and PostgreSQL could no
         # longer update the row in place. The sweep reads the narrow table instead.
 

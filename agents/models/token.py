@@ -39,6 +39,8 @@ class AgentToken(models.Model):
         verbose_name = _("agent token")
         verbose_name_plural = _("agent tokens")
         ordering = ("name",)
+        # Read by the collection of the API; the other ordering has the unique name.
+        indexes = [models.Index(fields=("-created_at", "-id"), name="agenttoken_newest")]
 
     def __str__(self) -> str:
         return self.name

@@ -1,5 +1,6 @@
 """Commands, newest first."""
 
+from collections.abc import Collection
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -13,22 +14,16 @@ def commands(
     *,
     service: Service | None = None,
     instance_id: UUID | None = None,
-    service_name: str | None = None,
-    environment: str | None = None,
     kind: str | None = None,
     status: str | None = None,
-    task_name: str | None = None,
     environments: Environments = None,
 ) -> QuerySet[Command]:
     """Commands with their instance and its service; whatever is None does not narrow."""
     wanted = {
         "service": service,
         "instance": instance_id,
-        "service__name": service_name,
-        "service__environment": environment,
         "kind": kind,
         "status": status,
-        "task_name": task_name,
     }
     rows = Command.objects.select_related("instance__service").order_by("-created_at", "-id")
     return rows.filter(
@@ -37,9 +32,9 @@ def commands(
     )
 
 
-def get_command(command_id: UUID, *, environments: Environments = None) -> Command:
-    """The command with its instance and service, or NotFound."""
-    command = commands(environments=environments).filter(pk=command_id).first()
+def get_command(command_id: UUID, *, environments: Environments = None, without: Collection[str] = ()) -> Command:
+    """The command with its instance and service, or NotFound; columns in `without` are not read."""
+    command = commands(environments=environments).filter(pk=command_id).defer(*without).first()
     if command is None:
         raise NotFound(f"command cmd_{command_id.hex} was not found", code="command_not_found")
     return command

@@ -68,32 +68,6 @@ def _unknown(instance_id: UUID, service: Service | None = None) -> NotFound:
     return NotFound(f"instance {instance_id} was not found{of_service}", code="instance_not_found")
 
 
-def instances(
-    *,
-    service_name: str | None = None,
-    environment: str | None = None,
-    dialect: str | None = None,
-    connectivity: str | None = None,
-    health: str | None = None,
-    text: str = "",
-    environments: Environments = None,
-) -> QuerySet[Instance]:
-    """Instances of every dialect with their service; `text` is sought in names, host names and ids."""
-    wanted = {
-        "service__name": service_name,
-        "service__environment": environment,
-        "dialect": dialect,
-        "connectivity": connectivity,
-        "health": health,
-    }
-    rows = Instance.objects.select_related("service").filter(
-        within(environments, "service__environment"), **{name: value for name, value in wanted.items() if value}
-    )
-    if not text:
-        return rows
-    return rows.filter(
-        Q(node_name__icontains=text)
-        | Q(hostname__icontains=text)
-        | Q(external_id__icontains=text)
-        | Q(service__name__icontains=text)
-    )
+def instances(*, environments: Environments = None) -> QuerySet[Instance]:
+    """Instances of every dialect with their service."""
+    return Instance.objects.select_related("service").filter(within(environments, "service__environment"))

@@ -13,11 +13,14 @@ from django.db import transaction
 from django.utils import timezone
 
 from agents.models import AgentToken, Session
+from agents.models.instance import Dialect
 from controlplane.common.actors import Actor
 from controlplane.common.changes import ChangeKind, change_of, record_changes
 from controlplane.common.hints import hint_replicas
 from controlplane.common.snapshots import NOTHING, difference, snapshot
 
+# Dialects that a gateway speaks; tokens for others would open no door.
+OFFERED_DIALECTS = (Dialect.ONESTEP,)
 SECRET_PREFIX = "oat_"  # noqa: S105 -- the mark of the kind, not a secret
 _SHOWN_CHARACTERS = 9
 LAST_USED_EVERY = timedelta(minutes=1)

@@ -43,6 +43,8 @@ class ApiToken(models.Model):
         verbose_name = _("API token")
         verbose_name_plural = _("API tokens")
         ordering = ("name",)
+        # Read by the collection of the API; the other ordering has the unique name.
+        indexes = [models.Index(fields=("-created_at", "-id"), name="apitoken_newest")]
 
     def __str__(self) -> str:
         return self.name

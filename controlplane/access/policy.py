@@ -24,7 +24,7 @@ DESTRUCTIVE_NEEDS_RECENT_LOGIN = "recent authentication required for destructive
 
 LOGGED_IN_AT_KEY = "access_logged_in_at"
 _ROLE_ATTRIBUTE = "_access_role"
-_SCOPE_CAP = {
+SCOPE_CAP = {
     ApiToken.Scope.READ: Role.VIEWER,
     ApiToken.Scope.COMMAND: Role.OPERATOR,
     ApiToken.Scope.ADMIN: Role.ADMIN,
@@ -53,7 +53,7 @@ def _effective_role(request: HttpRequest | Request) -> Role | None:
     token = token_of(request)
     if role is None or token is None:
         return role
-    return min(role, _SCOPE_CAP[ApiToken.Scope(token.scope)], key=lambda each: each.rank)
+    return min(role, SCOPE_CAP[ApiToken.Scope(token.scope)], key=lambda each: each.rank)
 
 
 def token_of(request: HttpRequest | Request) -> ApiToken | None:

@@ -34,6 +34,9 @@ Rule = Role | Door
 READ: Final[Mapping[str, Rule]] = {"GET": Role.VIEWER}
 READ_AND_COMMAND: Final[Mapping[str, Rule]] = {"GET": Role.VIEWER, "POST": Role.OPERATOR}
 COMMAND: Final[Mapping[str, Rule]] = {"POST": Role.OPERATOR}
+OWN: Final[Mapping[str, Rule]] = {"POST": Role.VIEWER}
+READ_AND_OWN: Final[Mapping[str, Rule]] = {"GET": Role.VIEWER, "POST": Role.VIEWER}
+ADMINISTER: Final[Mapping[str, Rule]] = {"GET": Role.ADMIN, "POST": Role.ADMIN}
 SERVICE: Final = "api/v1/services/<name:service_name>"
 
 API_ROUTES: Final[Mapping[str, Mapping[str, Rule]]] = {
@@ -68,6 +71,15 @@ API_ROUTES: Final[Mapping[str, Mapping[str, Rule]]] = {
     "api/v1/commands/<name:command_id>/cancel": COMMAND,
     "api/v1/sessions": READ,
     "api/v1/ui/stream": READ,
+    "api/v1/history": READ,
+    "api/v1/history/<name:event_id>": READ,
+    # Everybody has one's own; whose others are, and how strong new ones may be, is asked beside the table.
+    "api/v1/tokens": READ_AND_OWN,
+    "api/v1/tokens/<name:token_id>": READ,
+    "api/v1/tokens/<name:token_id>/revoke": OWN,
+    "api/v1/agent-tokens": ADMINISTER,
+    "api/v1/agent-tokens/<name:token_id>": {"GET": Role.ADMIN},
+    "api/v1/agent-tokens/<name:token_id>/revoke": {"POST": Role.ADMIN},
 }
 # What answers 404 wherever nothing else does, to everybody.
 UNKNOWN_ROUTE: Final = "^api(/.*)?$"

@@ -2,13 +2,15 @@
 
 import select
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 from uuid import UUID
 
-from django.db import DEFAULT_DB_ALIAS, connections, models
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connections, models, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
+from psycopg.errors import QueryCanceled
 
 
 def any_of(values: Collection[str | UUID]) -> tuple[str, list[Any]]:
@@ -58,6 +60,31 @@ def _converters(
         for position, column in columns
         for convert in (*connection.ops.get_db_converters(column), *column.get_db_converters(connection))
     ]
+
+
+class TookTooLong(Exception):
+    """A statement was cut."""
+
+
+@contextmanager
+def statements_within(milliseconds: int) -> Iterator[None]:
+    """A transaction in which PostgreSQL cuts a statement that takes longer (TookTooLong).
+
+    SQLite knows no such limit, and a transaction there would keep writers out.
+    """
+    connection = connections[DEFAULT_DB_ALIAS]
+    if connection.vendor != "postgresql":
+        yield
+        return
+    try:
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(milliseconds)])
+            yield
+    except OperationalError as error:
+        if isinstance(error.__cause__, QueryCanceled):
+            raise TookTooLong from error
+        raise
 
 
 class OwnConnections:

@@ -184,27 +184,24 @@ class RecordTransaction(_OnPostgres):
         editor.execute(f"ALTER TABLE {editor.quote_name(model._meta.db_table)} DROP COLUMN {TRANSACTION_COLUMN}")
 
 
-class IndexTransactions(_OnPostgres):
-    """On PostgreSQL, an index of (txid, id) over the rows that fulfil `condition`, in a table that is split by week.
+class IndexPartitions(_OnPostgres):
+    """On PostgreSQL, an index of a kind that other databases lack, built as AddIndexByPartition does it.
 
-    Built as AddIndexByPartition does it; the migration must say `atomic = False`. `condition` is SQL on the columns.
+    `definition` is what follows the name of the table in CREATE INDEX.
     """
 
-    def __init__(self, model_name: str, name: str, condition: str) -> None:
+    def __init__(self, model_name: str, name: str, definition: str) -> None:
         super().__init__(model_name)
-        self.name, self.condition = name, condition
+        self.name, self.definition = name, definition
 
     def describe(self) -> str:
-        return f"Index the transactions of {self.model_name}"
+        return f"Index {self.model_name} by {self.name}"
 
     def apply(self, model: type[models.Model], editor: BaseDatabaseSchemaEditor) -> None:
-        where = f"{TRANSACTION_COLUMN} IS NOT NULL AND {self.condition}"
-        _Editor(editor).index_by_partition(
-            model._meta.db_table, self.name, f" ({TRANSACTION_COLUMN}, id) WHERE {where}"
-        )
+        _Editor(editor).index_by_partition(model._meta.db_table, self.name, f" {self.definition}")
 
-    def revert(self, model: type[models.Model], editor: BaseDatabaseSchemaEditor) -> None:  # noqa: ARG002
-        editor.execute(f"DROP INDEX {editor.quote_name(self.name)}")
+    def revert(self, model: type[models.Model], editor: BaseDatabaseSchemaEditor) -> None:  # noqa: ARG002 -- as apply
+        _Editor(editor).run(f'DROP INDEX IF EXISTS "{self.name}"')
 
 
 class PartitionByWeek(_OnPostgres):

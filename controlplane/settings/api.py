@@ -33,6 +33,7 @@ SPECTACULAR_SETTINGS = {
         "CommandStatus": "agents.models.command.Command.Status",
         "ServiceCommandKind": "tasks_app.api.orders.SERVICE_KINDS",
         "TaskCommandKind": "tasks_app.api.orders.TASK_CHOICES",
+        "EventKind": "agents.models.event.EventKind",
         "TaskEventKind": "agents.selectors.events.WIRE_EVENT_KINDS",
         "SessionStatus": "agents.models.session.Session.Status",
         "InstanceViewStatus": "agents.api.serializers.INSTANCE_VIEW_STATUSES",

@@ -1,16 +1,21 @@
 """Sending commands: to one instance, to a service, to a task; and those that were sent. Source: contract 3."""
 
+from django.db.models import QuerySet
+from django.http.response import HttpResponseBase
 from rest_framework.response import Response
 
 from agents.access import ensure_may_command
 from agents.api.fleet import FleetView
 from agents.api.queries import InstanceCommandsQuery, ServiceCommandsQuery, ServiceQuery
 from agents.api.serializers import CommandSummarySerializer
+from agents.models import Command
 from agents.selectors.commands import commands
 from agents.selectors.instances import ensure_instance_exists
 from controlplane.access.actors import actor_of
 from controlplane.access.policy import COMMANDS_NEED_OPERATOR
-from controlplane.common.rest.paging import page_of, page_serializer
+from controlplane.common.rest.cursors import Order
+from controlplane.common.rest.lists import paged
+from controlplane.common.rest.paging import page_serializer
 from controlplane.common.rest.views import endpoint
 from tasks_app.api.orders import (
     SELECTED,
@@ -28,6 +33,12 @@ from tasks_app.services.commands import fan_out, order_command
 _made = CommandSummarySerializer()
 
 
+def command_list(view: FleetView, rows: QuerySet[Command]) -> HttpResponseBase:
+    """Commands, newest first."""
+    order = Order(("created_at", "id"), descending=True)
+    return paged(view, rows, CommandSummarySerializer, name="commands", file_order=order, is_history=True)
+
+
 class InstanceCommandsView(FleetView):
     refusal = COMMANDS_NEED_OPERATOR
 
@@ -37,11 +48,10 @@ class InstanceCommandsView(FleetView):
         responds=page_serializer(CommandSummarySerializer),
         refusals=(404,),
     )
-    def get(self) -> Response:
+    def get(self) -> HttpResponseBase:
         instance_id = self.params["instance_id"]
         ensure_instance_exists(instance_id, environments=self.environments)
-        rows = commands(instance_id=instance_id)
-        return Response(page_serializer(CommandSummarySerializer)(page_of(rows, self.query, is_history=True)).data)
+        return command_list(self, commands(instance_id=instance_id))
 
     @endpoint(
         "Send a command to one instance",
@@ -80,14 +90,14 @@ class ServiceCommandsView(FanOutView):
         responds=page_serializer(CommandSummarySerializer),
         refusals=(404,),
     )
-    def get(self) -> Response:
+    def get(self) -> HttpResponseBase:
         rows = commands(
             service=self.service(),
             instance_id=self.query.get("instance_id"),
             kind=self.query.get("kind"),
             status=self.query.get("status"),
         )
-        return Response(page_serializer(CommandSummarySerializer)(page_of(rows, self.query, is_history=True)).data)
+        return command_list(self, rows)
 
     @endpoint(
         "Send a command to instances of a service",

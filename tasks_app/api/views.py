@@ -1,7 +1,10 @@
 """Services, and what is below one service: tasks, instances, metric windows, events, sessions. Source: contract 4."""
 
+from collections.abc import Iterator
 from typing import Any
 
+from django.db.models import QuerySet
+from django.http.response import HttpResponseBase
 from django.utils import timezone
 from rest_framework.response import Response
 
@@ -24,7 +27,10 @@ from agents.selectors.events import task_events
 from agents.selectors.instances import get_instance, service_instances
 from agents.selectors.services import get_service
 from agents.selectors.sessions import latest_session, sessions
-from controlplane.common.rest.paging import page_of, page_serializer
+from controlplane.common.rest.cursors import Order, batches_of
+from controlplane.common.rest.exports import BATCH_ROWS
+from controlplane.common.rest.lists import paged, whole
+from controlplane.common.rest.paging import page_serializer
 from controlplane.common.rest.views import endpoint
 from tasks_app.api.queries import (
     DashboardQuery,
@@ -44,6 +50,7 @@ from tasks_app.api.serializers import (
     TaskControl,
     TaskDetailSerializer,
     TaskPageSerializer,
+    TaskSummarySerializer,
 )
 from tasks_app.models import AppSnapshot
 from tasks_app.selectors.controls import control_entries, instance_controls
@@ -52,14 +59,23 @@ from tasks_app.selectors.figures import metric_points
 from tasks_app.selectors.history import task_history
 from tasks_app.selectors.labels import source_label
 from tasks_app.selectors.lookback import LOOKBACK_DEFAULT_MINUTES, Lookback
-from tasks_app.selectors.services import service_page, service_summary
+from tasks_app.selectors.services import (
+    ServiceSummary,
+    service_page,
+    service_summaries,
+    service_summary,
+    services_wanted,
+)
 from tasks_app.selectors.tasks import definitions, ensure_task_exists, task_summaries, task_summary
 from tasks_app.selectors.windows import metric_windows
 
 
 class ServicesView(FleetView):
     @endpoint("Services", query=ServicesQuery, responds=ServicePageSerializer)
-    def get(self) -> Response:
+    def get(self) -> HttpResponseBase:
+        file = whole(self, ServiceSummarySerializer, self._batches(), name="services")
+        if file is not None:
+            return file
         page = service_page(
             environment=self.query.get("environment"),
             source_kind=self.query.get("source_kind"),
@@ -70,6 +86,16 @@ class ServicesView(FleetView):
             environments=self.environments,
         )
         return Response(ServicePageSerializer(page).data)
+
+    def _batches(self) -> Iterator[list[ServiceSummary]]:
+        rows = services_wanted(
+            environment=self.query.get("environment"),
+            source_kind=self.query.get("source_kind"),
+            text=self.query.get("q", ""),
+            environments=self.environments,
+        )
+        for batch in batches_of(rows, Order(("id",)), size=BATCH_ROWS):
+            yield service_summaries([service.pk for service in batch], now=timezone.now())
 
 
 class OfServiceView(FleetView):
@@ -99,11 +125,14 @@ class ServiceDashboardView(OfServiceView):
 
 class ServiceTasksView(OfServiceView):
     @endpoint("Tasks of a service", query=TasksQuery, responds=TaskPageSerializer, refusals=(404,))
-    def get(self) -> Response:
+    def get(self) -> HttpResponseBase:
         lookback = self.lookback()
         found = task_summaries(self.service(), lookback)
         if "task_name" in self.query:
             found = [summary for summary in found if summary.task.name == self.query["task_name"]]
+        file = whole(self, TaskSummarySerializer, iter([found]), name="tasks")
+        if file is not None:
+            return file
         limit, offset = self.query["limit"], self.query["offset"]
         page = {
             "lookback": lookback,
@@ -162,14 +191,14 @@ class ServiceInstancesView(OfServiceView):
         responds=page_serializer(InstanceSummarySerializer),
         refusals=(404,),
     )
-    def get(self) -> Response:
+    def get(self) -> HttpResponseBase:
         rows = service_instances(
             self.service(),
             now=timezone.now(),
             connectivity=self.query.get("connectivity"),
             health=self.query.get("status"),
         )
-        return Response(page_serializer(InstanceSummarySerializer)(page_of(rows, self.query)).data)
+        return paged(self, rows, InstanceSummarySerializer, name="instances", file_order=Order(("id",)))
 
 
 class ServiceInstanceView(OfServiceView):
@@ -203,7 +232,7 @@ class ServiceMetricWindowsView(OfServiceView):
         responds=page_serializer(MetricWindowSerializer),
         refusals=(404,),
     )
-    def get(self) -> Response:
+    def get(self) -> HttpResponseBase:
         rows = metric_windows(
             self.service(),
             instance_id=self.query.get("instance_id"),
@@ -211,7 +240,8 @@ class ServiceMetricWindowsView(OfServiceView):
             ended_after=self.query.get("ended_after"),
             ended_before=self.query.get("ended_before"),
         )
-        return Response(page_serializer(MetricWindowSerializer)(page_of(rows, self.query, is_history=True)).data)
+        order = Order(("window_ended_at", "id"), descending=True)
+        return paged(self, rows, MetricWindowSerializer, name="metric-windows", file_order=order, is_history=True)
 
 
 class ServiceEventsView(OfServiceView):
@@ -221,7 +251,7 @@ class ServiceEventsView(OfServiceView):
         responds=page_serializer(EventSummarySerializer),
         refusals=(404,),
     )
-    def get(self) -> Response:
+    def get(self) -> HttpResponseBase:
         rows = task_events(
             service=self.service(),
             instance_id=self.query.get("instance_id"),
@@ -230,14 +260,12 @@ class ServiceEventsView(OfServiceView):
             occurred_after=self.query.get("occurred_after"),
             occurred_before=self.query.get("occurred_before"),
         )
-        page = page_of(rows, self.query, is_history=True)
-        context = {"source_labels": source_labels(page.items)}
-        return Response(page_serializer(EventSummarySerializer)(page, context=context).data)
+        return event_list(self, rows, EventSummarySerializer)
 
 
 class EventsView(FleetView):
     @endpoint("Task events of all services", query=EventsQuery, responds=page_serializer(FleetEventSerializer))
-    def get(self) -> Response:
+    def get(self) -> HttpResponseBase:
         rows = task_events(
             service_name=self.query.get("service_name"),
             environment=self.query.get("environment"),
@@ -246,9 +274,7 @@ class EventsView(FleetView):
             occurred_before=self.query.get("occurred_before"),
             environments=self.environments,
         )
-        page = page_of(rows, self.query, is_history=True)
-        context = {"source_labels": source_labels(page.items)}
-        return Response(page_serializer(FleetEventSerializer)(page, context=context).data)
+        return event_list(self, rows, FleetEventSerializer)
 
 
 class ServiceSessionsView(OfServiceView):
@@ -258,11 +284,25 @@ class ServiceSessionsView(OfServiceView):
         responds=page_serializer(SessionSummarySerializer),
         refusals=(404,),
     )
-    def get(self) -> Response:
+    def get(self) -> HttpResponseBase:
         rows = sessions(
             service=self.service(), instance_id=self.query.get("instance_id"), status=self.query.get("status")
         )
-        return Response(page_serializer(SessionSummarySerializer)(page_of(rows, self.query, is_history=True)).data)
+        order = Order(("connected_at", "id"), descending=True)
+        return paged(self, rows, SessionSummarySerializer, name="sessions", file_order=order, is_history=True)
+
+
+def event_list(view: FleetView, rows: QuerySet[Event], item: type[EventSummarySerializer]) -> HttpResponseBase:
+    """Task events, newest first, each with the label of its task's source."""
+    return paged(
+        view,
+        rows,
+        item,
+        name="events",
+        file_order=Order(("occurred_at", "id"), descending=True),
+        is_history=True,
+        context_of=lambda events: {"source_labels": source_labels(events)},
+    )
 
 
 def source_labels(events: list[Event]) -> dict[tuple[int, str], str | None]:

@@ -56,6 +56,14 @@ class PayloadTooLarge(exceptions.APIException):
     default_code = "payload_too_large"
 
 
+class TooManyRequests(exceptions.APIException):
+    """Base of refusals that end by themselves: whoever asks again after `retry_after_s` may find room."""
+
+    status_code = status.HTTP_429_TOO_MANY_REQUESTS
+    default_code = "too_many_requests"
+    retry_after_s: int
+
+
 def problem(kind: str, loc: Sequence[str | int], message: str, value: object) -> dict[str, Any]:
     return {"type": kind, "loc": [echo(part) for part in loc], "msg": message, "input": echo(value)}
 
@@ -159,4 +167,6 @@ def _detail(text: str, code: int, exc: Exception) -> Response:
     elif isinstance(exc, OperationalError | InterfaceError):
         logger.error("api.database_unavailable", exc_info=exc)
         response["Retry-After"] = "5"
+    elif isinstance(exc, TooManyRequests):
+        response["Retry-After"] = str(exc.retry_after_s)
     return response

@@ -111,6 +111,21 @@ class TimestampField(serializers.Field[Any, Any, Any, Any]):
         return iso(value)
 
 
+@extend_schema_field(OpenApiTypes.BOOL)
+class FlagField(serializers.Field[Any, Any, Any, Any]):
+    """`true` or `false` in a query."""
+
+    default_error_messages = {"bool_parsing": "Input should be true or false"}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(required=False, **kwargs)
+
+    def to_internal_value(self, data: Any) -> bool:
+        if data not in {"true", "false"}:
+            self.fail("bool_parsing")
+        return bool(data == "true")
+
+
 @extend_schema_field({"type": "object", "additionalProperties": {}})
 class ObjectField(serializers.Field[Any, Any, Any, Any]):
     """A free-form JSON object that every database can hold."""
@@ -179,9 +194,21 @@ class QuerySerializer(RequestSerializer):
     """The query of a GET. Unknown keys are ignored; the last of a repeated key counts, but of a list all of them."""
 
 
+class ExportField(serializers.ChoiceField):
+    """How a list is wanted: a page as JSON, or all of it as a file."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs |= {
+            "required": False,
+            "help_text": "`csv` and `ndjson`, or their media types in Accept, give the whole list as a file.",
+        }
+        super().__init__(choices=("json", "csv", "ndjson"), **kwargs)
+
+
 class PageQuery(QuerySerializer):
     limit = IntegerField(from_text=True, default=50, min_value=1, max_value=200)
     offset = IntegerField(from_text=True, default=0, min_value=0, max_value=OFFSET_MAX)
+    format = ExportField()
 
 
 class BodySerializer(RequestSerializer):

@@ -8,7 +8,10 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 
-from controlplane.common.rest.fields import IdField
+from controlplane.common.rest.exports import FileFormat
+from controlplane.common.rest.fields import IdField, QuerySerializer
+from controlplane.common.rest.filters import CommaField
+from controlplane.common.rest.sparse import SparseSerializer
 from controlplane.common.rest.views import ApiView, Endpoint
 
 
@@ -43,6 +46,14 @@ _MEANING = {
 }
 
 
+def _lists_by_comma(query: type[QuerySerializer]) -> list[OpenApiParameter]:
+    return [
+        OpenApiParameter(name, field.schema, description=str(field.help_text or ""), style="form", explode=False)
+        for name, field in query().fields.items()
+        if isinstance(field, CommaField)
+    ]
+
+
 class EndpointSchema(AutoSchema):
     """Reads `endpoint` declarations; any other view is described as drf-spectacular would."""
 
@@ -69,7 +80,16 @@ class EndpointSchema(AutoSchema):
             OpenApiParameter(header, OpenApiTypes.STR, OpenApiParameter.HEADER, description=meaning)
             for header, meaning in declared.headers.items()
         ]
-        return [*parameters, *([declared.query] if declared.query else [])]
+        if declared.query is None:
+            return parameters
+        # Later ones count: a list by comma is not what a serializer's field can say.
+        return [*parameters, declared.query, *_lists_by_comma(declared.query)]
+
+    def _map_basic_serializer(self, serializer: Any, direction: str) -> Any:
+        schema: Any = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]
+        if isinstance(serializer, SparseSerializer):
+            schema.pop("required", None)
+        return schema
 
     def get_request_serializer(self) -> Any:
         declared = self._declared
@@ -85,9 +105,15 @@ class EndpointSchema(AutoSchema):
             *({413} if declared.body else ()),
         }
         answers: dict[Any, Any] = {422: InvalidRequestSerializer}
+        files = {(200, each.media_type): OpenApiTypes.STR for each in FileFormat} if declared.gives_files else {}
+        if files:
+            refusals.add(429)
+        if declared.tagged:
+            answers[304] = OpenApiResponse(description="What the client has, by If-None-Match, still holds.")
         answers |= {code: OpenApiResponse(ErrorSerializer, _MEANING[code]) for code in refusals}
         good = (200, declared.media_type) if declared.responds is None else 200
-        return {good: declared.responds or OpenApiTypes.STR} | dict(sorted(answers.items()))
+        # Of two answers with one status, the later adds its media type to the earlier.
+        return {good: declared.responds or OpenApiTypes.STR} | dict(sorted(answers.items())) | files
 
     def get_auth(self) -> list[dict[str, list[str]]]:
         schemes: list[dict[str, list[str]]] = list(super().get_auth())

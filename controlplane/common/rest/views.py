@@ -21,6 +21,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from controlplane.common.rest.errors import PayloadTooLarge, RequestInvalid, problem, problems_of
+from controlplane.common.rest.etags import tag
 from controlplane.common.rest.fields import BodySerializer, QuerySerializer, unstorable
 from controlplane.common.rest.paths import API_PREFIX
 from controlplane.common.rest.renderers import ApiRenderer
@@ -34,7 +35,8 @@ Answer = TypeVar("Answer", bound=HttpResponseBase)
 class Endpoint:
     """What one handler takes and gives. `refusals` are the statuses beside 401, 403 and 422 that it can answer.
 
-    One that is `open_to_anybody` asks for no login, and names 401 and 403 among its refusals where it has them.
+    One that is `open_to_anybody` asks for no login, and names 401 and 403 among its refusals where it has them. Answers
+    of one that is `tagged` carry an ETag.
     """
 
     summary: str
@@ -48,6 +50,12 @@ class Endpoint:
     media_type: str = "application/json"
     # Request headers that count, with what they mean.
     headers: Mapping[str, str] = field(default_factory=dict)
+    tagged: bool = False
+
+    @property
+    def gives_files(self) -> bool:
+        """Whether a query may ask for the whole list as a file."""
+        return self.query is not None and "format" in self.query().fields
 
 
 def endpoint(
@@ -60,16 +68,18 @@ def endpoint(
     open_to_anybody: bool = False,
     media_type: str = "application/json",
     headers: Mapping[str, str] | None = None,
-) -> Callable[[Callable[[View], Answer]], Callable[..., Answer]]:
+    tagged: bool = False,
+) -> Callable[[Callable[[View], HttpResponseBase]], Callable[..., HttpResponseBase]]:
     """Declare a handler of an ApiView; a handler without this answers 404. It takes what the view validated."""
 
-    def declare(handler: Callable[[View], Answer]) -> Callable[..., Answer]:
+    def declare(handler: Callable[[View], HttpResponseBase]) -> Callable[..., HttpResponseBase]:
         @wraps(handler)
-        def handle(view: View, *args: object, **kwargs: object) -> Answer:  # noqa: ARG001 -- DRF's signature
-            return handler(view)
+        def handle(view: View, *args: object, **kwargs: object) -> HttpResponseBase:  # noqa: ARG001 -- DRF's signature
+            answer = handler(view)
+            return tag(view.request, answer) if tagged and isinstance(answer, Response) else answer
 
         handle.endpoint = Endpoint(  # type: ignore[attr-defined]
-            summary, responds, query, body, refusals, open_to_anybody, media_type, headers or {}
+            summary, responds, query, body, refusals, open_to_anybody, media_type, headers or {}, tagged
         )
         return handle
 

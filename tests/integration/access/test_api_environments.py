@@ -8,7 +8,7 @@ from controlplane.common.actors import SYSTEM
 from tests.factories import CommandFactory, EventFactory, SessionFactory
 from tests.integration.api_client import Api, service_path, user_in
 
-LISTS = ["services", "instances", "sessions", "commands", "events"]
+LISTS = ["services", "instances", "sessions", "commands", "events", "history"]
 
 
 @pytest.fixture
@@ -22,9 +22,9 @@ def api():
 def stock(environment):
     """A service of that environment with one of everything."""
     session = SessionFactory(instance__service__environment=environment)
-    EventFactory(instance=session.instance, service=session.instance.service, kind="task.failed", task_name="t")
+    event = EventFactory(instance=session.instance, service=session.instance.service, kind="task.failed", task_name="t")
     command = CommandFactory(instance=session.instance)
-    return session.instance, command
+    return session.instance, command, event
 
 
 @pytest.mark.django_db
@@ -40,9 +40,10 @@ def test_lists_hold_what_is_of_its_environments_alone(api, path):
 @pytest.mark.django_db
 @pytest.mark.parametrize("environment", ["dev", "prod"])
 def test_details_of_other_environments_do_not_exist(api, environment):
-    instance, command = stock(environment)
+    instance, command, event = stock(environment)
     found = 200 if environment == "dev" else 404
     paths = [
+        f"history/{event.pk}",
         f"instances/{instance.pk}",
         f"instances/{instance.pk}/commands",
         f"commands/{command.public_id}",
@@ -64,7 +65,7 @@ def test_details_of_other_environments_do_not_exist(api, environment):
 @pytest.mark.django_db
 @pytest.mark.parametrize("environment", ["dev", "prod"])
 def test_commands_reach_its_environments_alone(api, environment):
-    instance, command = stock(environment)
+    instance, command, _event = stock(environment)
     query = {"environment": environment}
     order = {"kind": "ping", "reason": "why", "target_mode": "all_online"}
     found = 200 if environment == "dev" else 404
@@ -82,9 +83,9 @@ def test_commands_reach_its_environments_alone(api, environment):
 def test_a_filter_for_another_environment_finds_nothing(api):
     stock("prod")
 
-    answers = [api.get(path, {"environment": "prod"}).json()["items"] for path in ("instances", "commands", "events")]
+    answers = [api.get(path, {"environment": "prod"}).json()["items"] for path in LISTS[1:]]
 
-    assert answers == [[], [], []]
+    assert answers == [[]] * 5
 
 
 @pytest.mark.django_db
@@ -99,7 +100,7 @@ def test_totals_of_services_count_its_environments_alone(api):
 @pytest.mark.django_db
 def test_percentiles_are_of_its_environments_alone(api):
     for environment in ("dev", "prod"):
-        instance, _command = stock(environment)
+        instance, _command, _event = stock(environment)
         EventFactory(instance=instance, kind="task.succeeded", duration_ms=5)
 
     answers = [api.get("metrics/durations", query).json()["count"] for query in ({}, {"environment": "prod"})]

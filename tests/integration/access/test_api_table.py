@@ -90,6 +90,8 @@ def calls():
         "<name:task_name>": "ghost",
         "<name:instance_id>": str(uuid.uuid4()),
         "<name:command_id>": f"cmd_{uuid.uuid4().hex}",
+        "<name:event_id>": "999999999",
+        "<name:token_id>": "999999999",
     }
     for route, rules in API_ROUTES.items():
         for verb, rule in rules.items():
@@ -102,6 +104,8 @@ def calls():
 
 
 def body_for(path):
+    if path.partition("?")[0].endswith("tokens"):
+        return {"name": "new"}
     if "instances/" in path:
         return {"kind": "ping"}
     return {"kind": "restart_task" if "/tasks/" in path else "ping", "reason": "why", "target_mode": "all_online"}
@@ -120,7 +124,8 @@ def test_roles_hold_on_every_route(path, verb, least, role):
 
     if role.rank < least.rank:
         assert response.status_code == 403
-        assert response.json() == {"detail": "insufficient role for command execution"}
+        refused = "insufficient role" if "tokens" in path else "insufficient role for command execution"
+        assert response.json() == {"detail": refused}
     else:
         assert response.status_code in {200, 404}
 

@@ -400,7 +400,12 @@ def every_action():
 @everybody
 def test_every_api_route_and_verb_answers_as_the_table_says(caller):
     service = ServiceFactory()
-    values = {"<name:service_name>": service.name, "<name:task_name>": "ghost"}
+    values = {
+        "<name:service_name>": service.name,
+        "<name:task_name>": "ghost",
+        "<name:event_id>": "999999999",
+        "<name:token_id>": "999999999",
+    }
     wrong = []
     for route, rules in API_ROUTES.items():
         if route in LOGIN_ROUTES:

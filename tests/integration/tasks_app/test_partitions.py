@@ -121,7 +121,7 @@ def test_a_new_partition_has_every_index_of_the_table():
             [EVENTS, f"{EVENTS}_w20310707"],
         )
         counts = dict(cursor.fetchall())
-    assert counts[EVENTS] == counts[f"{EVENTS}_w20310707"] == 13
+    assert counts[EVENTS] == counts[f"{EVENTS}_w20310707"] == 15
 
 
 def test_a_row_keeps_its_transaction_when_its_week_is_made_and_new_ones_get_theirs():
