@@ -41,7 +41,11 @@ class WindowFigures:
         )
 
     def throughput_per_min(self, lookback: Lookback) -> float:
-        return round(self.counters["fetched"] / lookback.minutes, 2)
+        return per_minute(self.counters["fetched"], lookback)
+
+
+def per_minute(count: int, lookback: Lookback) -> float:
+    return round(count / lookback.minutes, 2)
 
 
 def failures(counts: Mapping[str, int]) -> int:
@@ -54,13 +58,12 @@ def failures(counts: Mapping[str, int]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class EventFigures:
-    """Task events by kind, in the words of the dialect; `failing_tasks` counts those with a failure.
+    """Events of a task by kind, in the words of the dialect.
 
     `errors` are deliveries that failed for good, `failed_by_timeout` those of them that took too long.
     """
 
     counts: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(WIRE_EVENT_KINDS, 0))
-    failing_tasks: int = 0
     errors: int = 0
     failed_by_timeout: int = 0
 
@@ -68,6 +71,30 @@ class EventFigures:
 def error_count(events: EventFigures, windows: WindowFigures) -> int:
     """Failures, and timeouts that were tried again; a timeout that failed for good is one of the failures."""
     return events.errors + max(0, windows.counters["timeouts"] - events.failed_by_timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFigures:
+    """What the tasks of a service come to together. `failed` are deliveries that failed for good, by the windows.
+
+    `failing_tasks` are those with an event of a failure. Errors are counted task by task: a window comes up to half a
+    minute after its events, and until then those of one task would be taken off the timeouts of another. Source:
+    contract 4.3.
+    """
+
+    counters: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
+    failed: int = 0
+    failing_tasks: int = 0
+    error_count: int = 0
+
+    @property
+    def success_rate(self) -> float:
+        return success_rate(
+            succeeded=self.counters["succeeded"], failed=self.failed, cancelled=self.counters["cancelled"]
+        )
+
+    def throughput_per_min(self, lookback: Lookback) -> float:
+        return per_minute(self.counters["fetched"], lookback)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +110,30 @@ class MetricPoint:
         return self.bucket_started_at + timedelta(minutes=1)
 
 
-def windows_by_service(service_ids: Collection[int], lookback: Lookback) -> dict[int, WindowFigures]:
-    rows = MetricWindow.objects.filter(
-        service__in=service_ids, window_ended_at__gte=lookback.started_at, window_ended_at__lte=lookback.now
+def figures_by_service(service_ids: Collection[int], lookback: Lookback) -> dict[int, ServiceFigures]:
+    """Of each service that has any. Two statements, which read windows and events of failures only."""
+    windows = _window_figures(
+        MetricWindow.objects.filter(
+            service__in=service_ids, window_ended_at__gte=lookback.started_at, window_ended_at__lte=lookback.now
+        ),
+        "service",
+        "task_name",
     )
-    return _window_figures(rows, "service")
+    events = _event_figures(Event.objects.filter(service__in=service_ids, kind__in=ERROR_KINDS), lookback)
+    of_services: dict[int, list[tuple[WindowFigures, EventFigures]]] = {}
+    for key in {*windows, *events}:
+        of_task = (windows.get(key, WindowFigures()), events.get(key, EventFigures()))
+        of_services.setdefault(key[0], []).append(of_task)
+    return {service_id: _together(of_tasks) for service_id, of_tasks in of_services.items()}
+
+
+def _together(of_tasks: Collection[tuple[WindowFigures, EventFigures]]) -> ServiceFigures:
+    return ServiceFigures(
+        counters={name: sum(windows.counters[name] for windows, _events in of_tasks) for name in COUNTERS},
+        failed=sum(failures(windows.counters) for windows, _events in of_tasks),
+        failing_tasks=sum(events.errors > 0 for _windows, events in of_tasks),
+        error_count=sum(error_count(events, windows) for windows, events in of_tasks),
+    )
 
 
 def windows_by_task(service: Service, lookback: Lookback, *, task_name: str | None = None) -> dict[str, WindowFigures]:
@@ -95,31 +141,25 @@ def windows_by_task(service: Service, lookback: Lookback, *, task_name: str | No
     rows = MetricWindow.objects.filter(
         service=service, window_ended_at__gte=lookback.started_at, window_ended_at__lte=lookback.now
     )
-    return _window_figures(rows if task_name is None else rows.filter(task_name=task_name), "task_name")
+    if task_name is not None:
+        rows = rows.filter(task_name=task_name)
+    return {name: figures for (name,), figures in _window_figures(rows, "task_name").items()}
 
 
-def _window_figures(rows: QuerySet[MetricWindow], key: str) -> dict[Any, WindowFigures]:
+def _window_figures(rows: QuerySet[MetricWindow], *keys: str) -> dict[tuple[Any, ...], WindowFigures]:
+    """By the values of the keys."""
     grouped = (
         rows.order_by()
-        .values(key)
+        .values(*keys)
         .annotate(windows=Count("id"), weighted=_WEIGHTED, p95=Max("p95_duration_ms"), **_SUMS)
     )
-    return {row[key]: _figures(row) for row in grouped}
+    return {tuple(row[key] for key in keys): _figures(row) for row in grouped}
 
 
 def _figures(row: Mapping[str, Any]) -> WindowFigures:
     counters = {name: int(row[f"{name}_sum"]) for name in COUNTERS}
     started = counters["started"]
     return WindowFigures(row["windows"], counters, row["weighted"] / started if started else None, row["p95"])
-
-
-def events_by_service(service_ids: Collection[int], lookback: Lookback) -> dict[int, EventFigures]:
-    """Failures only: the service list shows no other kind."""
-    rows = Event.objects.filter(service__in=service_ids, kind__in=ERROR_KINDS)
-    found: dict[int, list[EventFigures]] = {}
-    for (service_id, _task_name), figures in _event_figures(rows, lookback).items():
-        found.setdefault(service_id, []).append(figures)
-    return {service_id: _sum_of(of_tasks) for service_id, of_tasks in found.items()}
 
 
 def events_by_task(service: Service, lookback: Lookback, *, task_name: str | None = None) -> dict[str, EventFigures]:
@@ -145,19 +185,7 @@ def _event_figures(rows: QuerySet[Event], lookback: Lookback) -> dict[tuple[int,
         of_task[kind.removeprefix(TASK_EVENT_PREFIX)] = count
         if kind == EventKind.TASK_FAILED:
             by_timeout[service_id, task_name] = timeouts
-    return {
-        key: EventFigures(of_task, int(failures(of_task) > 0), failures(of_task), by_timeout.get(key, 0))
-        for key, of_task in counts.items()
-    }
-
-
-def _sum_of(of_tasks: Collection[EventFigures]) -> EventFigures:
-    return EventFigures(
-        {kind: sum(figures.counts[kind] for figures in of_tasks) for kind in WIRE_EVENT_KINDS},
-        sum(figures.failing_tasks for figures in of_tasks),
-        sum(figures.errors for figures in of_tasks),
-        sum(figures.failed_by_timeout for figures in of_tasks),
-    )
+    return {key: EventFigures(of_task, failures(of_task), by_timeout.get(key, 0)) for key, of_task in counts.items()}
 
 
 def metric_points(service: Service, task_name: str, lookback: Lookback) -> list[MetricPoint]:

@@ -12,14 +12,14 @@ RETRY_KEYS: Final = ("attempts", "max_attempts", "retries")
 
 
 def source_label(task: Task) -> str | None:
-    return task.source_name or _first_of(task.source_config, SOURCE_KEYS)
+    return _short(task.source_name) or _first_of(task.source_config, SOURCE_KEYS)
 
 
 def sink_label(task: Task) -> str | None:
     sink = _first_sink(task)
     name = sink.get("name")
     config = sink.get("config")
-    return name if isinstance(name, str) and name else _first_of(config, SINK_KEYS)
+    return _short(name) if isinstance(name, str) and name else _first_of(config, SINK_KEYS)
 
 
 def retry_attempts(task: Task) -> int:
@@ -71,12 +71,17 @@ def _first_sink(task: Task) -> dict[str, Any]:
 
 
 def _first_of(config: object, keys: tuple[str, ...]) -> str | None:
-    """The first non-empty text under one of the keys; a queue URL of SQS is cut to the name of the queue."""
+    """The first non-empty text under one of the keys."""
     if not isinstance(config, Mapping):
         return None
     for key in keys:
         value = config.get(key)
         if isinstance(value, str) and value:
-            is_sqs = key == "url" and "sqs." in value.partition("//")[2].partition("/")[0]
-            return value.rstrip("/").rpartition("/")[2] if is_sqs else value
+            return _short(value)
     return None
+
+
+def _short(name: str) -> str:
+    """The name; of the URL of an SQS queue, which agents also give as its name, the last segment."""
+    is_sqs = "sqs." in name.partition("://")[2].partition("/")[0]
+    return name.rstrip("/").rpartition("/")[2] if is_sqs else name

@@ -12,14 +12,7 @@ from agents.selectors.events import TASK_EVENT_KINDS, latest_possible
 from agents.selectors.services import ServicePresence, ServiceStatus, presences, services
 from agents.selectors.visibility import Environments
 from tasks_app.models import MetricWindow, Task
-from tasks_app.selectors.figures import (
-    ERROR_KINDS,
-    EventFigures,
-    WindowFigures,
-    error_count,
-    events_by_service,
-    windows_by_service,
-)
+from tasks_app.selectors.figures import ERROR_KINDS, ServiceFigures, figures_by_service
 from tasks_app.selectors.lookback import LOOKBACK_DEFAULT_MINUTES, Lookback
 
 VIEW_STATUSES = {"online": "running", "attention": "degraded", "offline": "stopped"}
@@ -36,8 +29,7 @@ class ServiceSummary:
     last_seen_at: datetime | None
     source_kinds: list[str]
     task_count: int
-    windows: WindowFigures
-    events: EventFigures
+    figures: ServiceFigures
     lookback: Lookback
 
     @property
@@ -46,19 +38,19 @@ class ServiceSummary:
 
     @property
     def failing_task_count(self) -> int:
-        return self.events.failing_tasks
+        return self.figures.failing_tasks
 
     @property
     def success_rate(self) -> float:
-        return self.windows.success_rate
+        return self.figures.success_rate
 
     @property
     def throughput_per_min(self) -> float:
-        return self.windows.throughput_per_min(self.lookback)
+        return self.figures.throughput_per_min(self.lookback)
 
     @property
     def error_count(self) -> int:
-        return error_count(self.events, self.windows)
+        return self.figures.error_count
 
     @property
     def online_task_count(self) -> int:
@@ -200,8 +192,7 @@ def _summaries(
     ids = [each.service_id for each in present]
     if not ids:
         return []
-    windows = windows_by_service(ids, lookback)
-    events = events_by_service(ids, lookback)
+    figures = figures_by_service(ids, lookback)
     kinds: dict[int, set[str]] = {}
     task_counts: dict[int, int] = dict.fromkeys(ids, 0)
     grouped = Task.objects.filter(service__in=ids).order_by().values_list("service", "source_kind")
@@ -219,8 +210,7 @@ def _summaries(
             last_seen_at=each.last_seen_at,
             source_kinds=sorted(kinds.get(each.service_id, ())),
             task_count=task_counts[each.service_id],
-            windows=windows.get(each.service_id, WindowFigures()),
-            events=events.get(each.service_id, EventFigures()),
+            figures=figures.get(each.service_id, ServiceFigures()),
             lookback=lookback,
         )
         for each in present

@@ -29,6 +29,13 @@ class AgentSocket:
     def receive(self, *, timeout_s: float = 30) -> dict[str, Any]:
         return json.loads(self._connection.recv(timeout=timeout_s))
 
+    def receive_type(self, kind: str, *, timeout_s: float = 10.0) -> dict[str, Any]:
+        """The payload of the next frame of this type; others before it are passed over."""
+        while True:
+            frame = self.receive(timeout_s=timeout_s)
+            if frame["type"] == kind:
+                return frame["payload"]
+
     def wait_for_close(self, *, timeout_s: float = 30) -> int | None:
         """The code that the portal closes with; TimeoutError when it does not."""
         try:
@@ -37,13 +44,16 @@ class AgentSocket:
         except ConnectionClosed as closed:
             return closed.rcvd.code if closed.rcvd else None
 
+    def close(self) -> None:
+        self._closing.close()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._closing.close()
+        self.close()
 
 
 def now() -> str:

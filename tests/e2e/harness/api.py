@@ -1,5 +1,6 @@
 """The portal as a program sees it."""
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -38,8 +39,16 @@ class Api:
         assert response.status_code == 200, f"GET {path}: {response.status_code} {response.text[:500]}"
         return response.json()
 
-    def post(self, path: str, body: dict[str, object], **query: str | int) -> requests.Response:
+    def ask(self, path: str, **query: str | int | list[str]) -> requests.Response:
+        """The answer to a GET, whatever it is."""
+        return self._http.get(f"{self.url}{path}", params=query, timeout=60)
+
+    def post(self, path: str, body: Mapping[str, object], **query: str | int) -> requests.Response:
         return self._http.post(f"{self.url}{path}", json=body, params=query, timeout=60)
+
+    def post_raw(self, path: str, body: bytes) -> requests.Response:
+        """As post, with a body that need not be JSON."""
+        return self._http.post(f"{self.url}{path}", body, headers={"Content-Type": "application/json"}, timeout=60)
 
     def service(self, name: str, environment: str = "dev") -> Any:
         return self.find(f"/api/v1/services/{quote(name, safe='')}", environment=environment)

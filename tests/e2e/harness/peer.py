@@ -10,7 +10,7 @@ from tests.sockets import NO_COMMAND
 
 
 class Peer(AgentSocket):
-    """An agent as a misbehaving program would be one; says hello when opened, unless it is `silent`.
+    """The given agent, or a new one of the service; says hello when opened, unless it is `silent`.
 
     It takes `read_ahead` frames off the socket before the test asks for them, and none beyond. `trusts` is the
     certificate of an https address.
@@ -21,14 +21,16 @@ class Peer(AgentSocket):
         url: str,
         token: str,
         *,
-        service: str,
+        service: str = "",
+        agent: frames.Agent | None = None,
         silent: bool = False,
         read_ahead: int = 1000,
         headers: dict[str, str] | None = None,
         trusts: Path | None = None,
     ) -> None:
-        self.agent = frames.Agent(name=service)
-        self.agent.started_at = now()
+        self.agent = agent or frames.Agent(name=service)
+        if agent is None:
+            self.agent.started_at = now()
         super().__init__(
             url,
             token,

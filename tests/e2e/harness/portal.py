@@ -5,6 +5,8 @@ import socket
 import sys
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -73,7 +75,11 @@ class Portal(ABC):
                 child.start()
         self.wait_until_ready()
         if not self.api_token:
-            self.api_token = self.run_python(MAKE_API_TOKEN).splitlines()[-1]
+            self.api_token = self.make_api_token()
+
+    def make_api_token(self) -> str:
+        """The secret of a new token of an administrator."""
+        return self.run_python(MAKE_API_TOKEN).splitlines()[-1]
 
     def wait_until_ready(self) -> None:
         try:
@@ -113,11 +119,15 @@ class Portal(ABC):
 
 
 class EmbeddedPortal(Portal):
-    """What `make up` starts: one process on SQLite, hints and broker inside it."""
+    """What `make up` starts: one process, hints and broker inside it, on SQLite unless `settings` name a database.
 
-    def __init__(self, work_dir: Path) -> None:
+    `settings` are variables of its environment.
+    """
+
+    def __init__(self, work_dir: Path, **settings: str) -> None:
         super().__init__(work_dir, web_count=1)
         self.data_dir = work_dir / "data"
+        self._settings = settings
         self._up = Child(
             "up",
             [sys.executable, "manage.py", "up"],
@@ -131,7 +141,7 @@ class EmbeddedPortal(Portal):
 
     @property
     def environment(self) -> dict[str, str]:
-        return _base_environment() | {"DATA_DIR": str(self.data_dir)}
+        return _base_environment() | {"DATA_DIR": str(self.data_dir)} | self._settings
 
     @property
     def ingest_token(self) -> str:
@@ -158,10 +168,9 @@ class ProductionPortal(Portal):
 
     @property
     def environment(self) -> dict[str, str]:
-        parts = urlsplit(self._server_url)
         return _base_environment() | {
             "DATA_DIR": str(self.work_dir / "data"),
-            "DATABASE_URL": urlunsplit(parts._replace(path=f"/{self._database}")),
+            "DATABASE_URL": _url_of(self._server_url, self._database),
             "DATABASE_POOL_SIZE": "8",
             "REDIS_URL": self._redis_url,
             # Keeps this portal's hints and background jobs apart from those of every other test run.
@@ -189,6 +198,22 @@ class ProductionPortal(Portal):
             environment=self.environment | environment,
             log_dir=self.work_dir,
         )
+
+
+@contextmanager
+def own_database(server_url: str) -> Iterator[str]:
+    """A new database on that server, dropped at the end; yields its URL."""
+    name = f"e2e_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+        try:
+            yield _url_of(server_url, name)
+        finally:
+            connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+def _url_of(server_url: str, database: str) -> str:
+    return urlunsplit(urlsplit(server_url)._replace(path=f"/{database}"))
 
 
 def _base_environment() -> dict[str, str]:

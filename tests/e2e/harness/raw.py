@@ -2,7 +2,6 @@
 
 import json
 import uuid
-from typing import Any
 
 from tests.e2e.harness.agent_socket import AgentSocket, now
 
@@ -46,10 +45,3 @@ class RawAgent(AgentSocket):
         """AssertionError unless the first frame after the hello is its answer."""
         frame = self.receive()
         assert frame["type"] == "hello_ack", frame
-
-    def receive_type(self, kind: str, *, timeout_s: float = 10.0) -> dict[str, Any]:
-        """The payload of the next frame of this type; others before it are passed over."""
-        while True:
-            frame = self.receive(timeout_s=timeout_s)
-            if frame["type"] == kind:
-                return frame["payload"]
