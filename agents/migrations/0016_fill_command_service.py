@@ -1,18 +1,6 @@
 from django.db import migrations
-from django.db.models import OuterRef, Subquery
 
-INSTANCES_AT_ONCE = 500
-
-
-def fill_service(apps, schema_editor):
-    """The service of each instance's commands, some instances at a time; run again, it goes on where it stopped."""
-    Instance = apps.get_model("agents", "Instance")
-    Command = apps.get_model("agents", "Command")
-    ids = list(Instance.objects.order_by("id").values_list("id", flat=True))
-    service = Instance.objects.filter(pk=OuterRef("instance")).values("service")
-    for start in range(0, len(ids), INSTANCES_AT_ONCE):
-        commands = Command.objects.filter(instance__in=ids[start : start + INSTANCES_AT_ONCE], service=None)
-        commands.update(service=Subquery(service))
+from controlplane.common.operations import copy_from_parent
 
 
 class Migration(migrations.Migration):
@@ -25,6 +13,5 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        # Nothing to undo: the column goes with the migration before.
-        migrations.RunPython(fill_service, migrations.RunPython.noop),
+        copy_from_parent(("agents", "Command"), ("agents", "Instance"), link="instance", column="service"),
     ]

@@ -16,7 +16,6 @@ class Migration(migrations.Migration):
             field=models.ForeignKey(
                 db_constraint=False,
                 db_index=False,
-                help_text="That of the instance, which never changes it; said again for indexes to begin with.",
                 null=True,
                 on_delete=django.db.models.deletion.CASCADE,
                 related_name="sessions",

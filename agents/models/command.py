@@ -8,7 +8,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from agents.models.instance import Instance
-from agents.models.service import Service
+from agents.models.service import service_again
 from agents.models.session import Session
 
 
@@ -84,18 +84,7 @@ class Command(models.Model):
         related_name="commands",
         verbose_name=_("instance"),
     )
-    service = models.ForeignKey(
-        Service,
-        on_delete=models.CASCADE,
-        null=True,
-        # The instance vouches for it: a check would lock the row of the service, which many share, for each command.
-        db_constraint=False,
-        # command_service_newest begins with it.
-        db_index=False,
-        related_name="commands",
-        verbose_name=_("service"),
-        help_text=_("That of the instance, which never changes it; said again for indexes to begin with."),
-    )
+    service = service_again("commands")
     session = models.ForeignKey(
         Session,
         on_delete=models.SET_NULL,

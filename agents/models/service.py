@@ -5,7 +5,23 @@ from django.utils.translation import gettext_lazy as _
 
 from controlplane.common.environments import Environment
 
-__all__ = ["Environment", "Service"]
+__all__ = ["Environment", "Service", "service_again"]
+
+
+def service_again(related_name: str) -> "models.ForeignKey[Service | None, Service | None]":
+    """The service of a row that has an instance, said again so that indexes may begin with it; it never changes.
+
+    The instance vouches for it: a constraint would lock the row of the service, which many share, at each insert.
+    """
+    return models.ForeignKey(
+        "agents.Service",
+        on_delete=models.CASCADE,
+        null=True,
+        db_constraint=False,
+        db_index=False,
+        related_name=related_name,
+        verbose_name=_("service"),
+    )
 
 
 class Service(models.Model):

@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 from agents.models.instance import Instance
 from agents.models.replica import Replica
-from agents.models.service import Service
+from agents.models.service import service_again
 from agents.models.token import AgentToken
 
 
@@ -24,17 +24,7 @@ class Session(models.Model):
     instance = models.ForeignKey(
         Instance, on_delete=models.CASCADE, related_name="sessions", verbose_name=_("instance")
     )
-    service = models.ForeignKey(
-        Service,
-        on_delete=models.CASCADE,
-        null=True,
-        # As with commands: the instance vouches for it, and the index below begins with it.
-        db_constraint=False,
-        db_index=False,
-        related_name="sessions",
-        verbose_name=_("service"),
-        help_text=_("That of the instance, which never changes it; said again for indexes to begin with."),
-    )
+    service = service_again("sessions")
     replica = models.ForeignKey(
         Replica, on_delete=models.SET_NULL, null=True, related_name="sessions", verbose_name=_("held by")
     )

@@ -4,17 +4,20 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.apps.registry import Apps
 from django.db import models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
-from django.db.migrations.operations import AddIndex
+from django.db.migrations.operations import AddIndex, RunPython
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
+from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
 from controlplane.common.partitions import WEEK, default_name, partition_name, week_of
 
 # Weeks further back get no partition of their own; their rows stay in the DEFAULT one until retention deletes them.
 BACK_MAX = timedelta(days=400)
+PARENTS_AT_ONCE = 500
 
 
 class _OnPostgres(Operation):
@@ -182,6 +185,25 @@ class RecordTransaction(_OnPostgres):
 
     def revert(self, model: type[models.Model], editor: BaseDatabaseSchemaEditor) -> None:
         editor.execute(f"ALTER TABLE {editor.quote_name(model._meta.db_table)} DROP COLUMN {TRANSACTION_COLUMN}")
+
+
+def copy_from_parent(model: tuple[str, str], parent: tuple[str, str], *, link: str, column: str) -> RunPython:
+    """Fill a column where it is NULL with that of the row that `link` references, some parents at a time.
+
+    Run again, it goes on where it stopped; the migration must say `atomic = False`. There is nothing to undo: the
+    column goes with the migration that brought it.
+    """
+
+    def fill(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:  # noqa: ARG001 -- Django's signature
+        rows: models.QuerySet[models.Model] = models.QuerySet(apps.get_model(*model))
+        parents: models.QuerySet[models.Model] = models.QuerySet(apps.get_model(*parent))
+        found = parents.filter(pk=OuterRef(link)).values(column)
+        ids = list(parents.order_by("pk").values_list("pk", flat=True))
+        for start in range(0, len(ids), PARENTS_AT_ONCE):
+            some = ids[start : start + PARENTS_AT_ONCE]
+            rows.filter(**{f"{link}__in": some, column: None}).update(**{column: Subquery(found)})
+
+    return RunPython(fill, RunPython.noop)
 
 
 class IndexPartitions(_OnPostgres):

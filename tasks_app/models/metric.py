@@ -3,7 +3,8 @@
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from agents.models import Instance, Service
+from agents.models import Instance
+from agents.models.service import service_again
 
 
 class MetricWindow(models.Model):
@@ -23,15 +24,7 @@ class MetricWindow(models.Model):
         related_name="metric_windows",
         verbose_name=_("instance"),
     )
-    service = models.ForeignKey(
-        Service,
-        on_delete=models.CASCADE,
-        null=True,
-        db_constraint=False,
-        db_index=False,
-        related_name="metric_windows",
-        verbose_name=_("service"),
-    )
+    service = service_again("metric_windows")
     task_name = models.CharField(_("task"), max_length=255)
     window_id = models.CharField(_("window id"), max_length=255)
     window_started_at = models.DateTimeField(_("from"))

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.apps import apps as django_apps
 from django.db import connection, connections, transaction
 from django.db.migrations.loader import MigrationLoader
 from django.test.utils import CaptureQueriesContext
@@ -28,7 +29,14 @@ from tasks_app.selectors.windows import metric_windows
 from tasks_app.services.ingest import store_reports
 from tasks_app.services.storage import apply_retention, histories, make_partitions
 from tests import frames
-from tests.factories import CustomMetricFactory, EventFactory, InstanceFactory, MetricWindowFactory, SessionFactory
+from tests.factories import (
+    CommandFactory,
+    CustomMetricFactory,
+    EventFactory,
+    InstanceFactory,
+    MetricWindowFactory,
+    SessionFactory,
+)
 from tests.frames import Agent
 
 pytestmark = [pytest.mark.needs_postgres, pytest.mark.django_db]
@@ -686,3 +694,19 @@ def test_lists_do_not_open_the_partitions_of_the_year_ahead(a_year_ahead, name):
     beyond = {partitions.partition_name(table, this_week + n * WEEK) for table in TABLES for n in range(2, 53)}
     assert any(opened.values()), plan
     assert not beyond & set().union(*opened.values())
+
+
+@pytest.mark.parametrize("app", ["agents", "tasks_app"])
+def test_rows_from_before_get_the_service_of_their_instance(app):
+    instance = InstanceFactory()
+    rows = {"agents": CommandFactory, "tasks_app": MetricWindowFactory}[app].create_batch(3, instance=instance)
+    model, other = type(rows[0]), rows[2].service_id + 1
+    model.objects.filter(pk__in=[row.pk for row in rows[:2]]).update(service=None)
+    model.objects.filter(pk=rows[2].pk).update(service=other)
+    name = {"agents": "0016_fill_command_service", "tasks_app": "0006_fill_metricwindow_service"}[app]
+    (fill,) = MigrationLoader(connection).get_migration(app, name).operations
+
+    fill.code(django_apps, None)
+
+    services = dict(model.objects.values_list("pk", "service"))
+    assert [services[row.pk] for row in rows] == [instance.service_id, instance.service_id, other]
