@@ -48,6 +48,7 @@ class InstanceCommandsView(FleetView):
         body=InstanceCommandBody,
         responds=CommandSummarySerializer,
         refusals=(404, 409),
+        example={"kind": "run_task_once", "args": {"task_name": "sync", "payload": {}}, "reason": "backfill"},
     )
     def post(self) -> Response:
         order = self.body["order"]
@@ -95,6 +96,7 @@ class ServiceCommandsView(FanOutView):
         body=ServiceCommandBody,
         responds=FanOutSerializer,
         refusals=(404,),
+        example={"kind": "sync_now", "reason": "after the deploy", "target_mode": "all_online"},
     )
     def post(self) -> Response:
         return self.fan_out()
@@ -107,6 +109,7 @@ class ServiceTaskCommandsView(FanOutView):
         body=TaskCommandBody,
         responds=FanOutSerializer,
         refusals=(404,),
+        example={"kind": "pause_task", "reason": "the partner is down", "target_mode": "all_online"},
     )
     def post(self) -> Response:
         return self.fan_out()

@@ -9,7 +9,6 @@ from functools import cache
 from typing import Any
 
 from django.utils import timezone
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -89,7 +88,6 @@ class IdField(serializers.UUIDField):
             self.fail("uuid_parsing")
 
 
-@extend_schema_field(OpenApiTypes.DATETIME)
 class TimestampField(serializers.Field[Any, Any, Any, Any]):
     """ISO 8601 with any offset, none (UTC) or epoch seconds in; settings.TIME_ZONE out."""
 

@@ -3,23 +3,51 @@
 import inspect
 from typing import Any
 
+from drf_spectacular.extensions import OpenApiSerializerExtension, OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema_field
 from rest_framework import serializers
 
 from controlplane.common.rest.fields import IdField
 from controlplane.common.rest.views import ApiView, Endpoint
 
 
+class TimestampScheme(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """What is taken is more than what is given."""
+
+    target_class = "controlplane.common.rest.fields.TimestampField"
+
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:  # noqa: ARG002
+        moment = {"type": "string", "format": "date-time"}
+        return moment if direction == "response" else {"anyOf": [moment, {"type": "number"}]}
+
+
+class BodyScheme(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    """A body with a key that nobody knows is refused."""
+
+    target_class = "controlplane.common.rest.fields.BodySerializer"
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:
+        # The way that drf-spectacular offers to extensions; it is neither public nor typed.
+        mapped: Any = auto_schema._map_serializer  # noqa: SLF001
+        return {**mapped(self.target, direction, bypass_extensions=True), "additionalProperties": False}
+
+
 class ErrorSerializer(serializers.Serializer[Any]):
     detail = serializers.CharField()
+
+
+@extend_schema_field({"oneOf": [{"type": "string"}, {"type": "integer"}]})
+class PlaceField(serializers.Field[Any, Any, Any, Any]):
+    """A key of an object, or where in a list."""
 
 
 class ProblemSerializer(serializers.Serializer[Any]):
     type = serializers.CharField(help_text="What is wrong, for programs: `missing`, `enum`, `extra_forbidden` …")
     loc = serializers.ListField(
-        child=serializers.CharField(), help_text='Where: ["body", "args", "task_name"], ["query", "limit"].'
+        child=PlaceField(), help_text='Where: ["body", "args", "task_name"], ["query", "kind", 0], ["query", "limit"].'
     )
     msg = serializers.CharField(help_text="What is wrong, for people.")
     input = serializers.JSONField(help_text="What was sent, cut short.")
@@ -38,9 +66,20 @@ _MEANING = {
     404: "It does not exist.",
     409: "The state of things does not allow it now.",
     413: "The body is larger than 2 MiB.",
+    422: "The path, query or body cannot be right; `detail` names each problem.",
     429: "Too many; the same is taken again after `Retry-After` seconds.",
-    503: "It cannot be done yet, or for now.",
+    503: "It cannot be done yet, or not now: the database is unavailable, or the process too busy.",
 }
+_HEADERS = (
+    OpenApiParameter("WWW-Authenticate", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[401]),
+    OpenApiParameter(
+        "Retry-After",
+        OpenApiTypes.INT,
+        OpenApiParameter.HEADER,
+        response=[429, 503],
+        description="Seconds after which the same is taken again, where the portal knows.",
+    ),
+)
 
 
 class EndpointSchema(AutoSchema):
@@ -65,7 +104,7 @@ class EndpointSchema(AutoSchema):
             for name, field in self.view.path_fields.items()
             if f"{{{name}}}" in self.path
         ]
-        return [*parameters, *([declared.query] if declared.query else [])]
+        return [*parameters, *_HEADERS, *([declared.query] if declared.query else [])]
 
     def get_request_serializer(self) -> Any:
         declared = self._declared
@@ -78,11 +117,21 @@ class EndpointSchema(AutoSchema):
         refusals = {
             *(() if declared.open_to_anybody else (401, 403)),
             *declared.refusals,
-            *({413} if declared.body else ()),
+            *(() if self.method == "GET" else (413,)),
+            503,
         }
-        answers: dict[int, Any] = {200: declared.responds, 422: InvalidRequestSerializer}
+        answers: dict[int, Any] = {
+            200: OpenApiResponse(declared.responds, "What was asked for."),
+            422: OpenApiResponse(InvalidRequestSerializer, _MEANING[422]),
+        }
         answers |= {code: OpenApiResponse(ErrorSerializer, _MEANING[code]) for code in refusals}
         return dict(sorted(answers.items()))
+
+    def get_examples(self) -> list[OpenApiExample]:
+        declared = self._declared
+        if declared is None or declared.example is None:
+            return list(super().get_examples())
+        return [OpenApiExample(declared.summary, dict(declared.example), request_only=True)]
 
     def get_auth(self) -> list[dict[str, list[str]]]:
         schemes: list[dict[str, list[str]]] = list(super().get_auth())

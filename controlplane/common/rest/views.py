@@ -31,9 +31,10 @@ View = TypeVar("View", bound="ApiView")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What one handler takes and gives. `refusals` are the statuses beside 401, 403 and 422 that it can answer.
+    """What one handler takes and gives. `refusals` are the statuses that it can answer beside those of all.
 
-    One that is `open_to_anybody` asks for no login, and names 401 and 403 among its refusals where it has them.
+    All answer 422, 503, 401 and 403, and 413 where they are not a GET; one that is `open_to_anybody` asks for no login,
+    and names 401 and 403 among its refusals where it has them. `example` is a body that the document shows.
     """
 
     summary: str
@@ -42,6 +43,7 @@ class Endpoint:
     body: type[BodySerializer] | None = None
     refusals: tuple[int, ...] = ()
     open_to_anybody: bool = False
+    example: Mapping[str, Any] | None = None
 
 
 def endpoint(
@@ -52,6 +54,7 @@ def endpoint(
     body: type[BodySerializer] | None = None,
     refusals: tuple[int, ...] = (),
     open_to_anybody: bool = False,
+    example: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[[View], Response]], Callable[..., Response]]:
     """Declare a handler of an ApiView; a handler without this answers 404. It takes what the view validated."""
 
@@ -60,7 +63,8 @@ def endpoint(
         def handle(view: View, *args: object, **kwargs: object) -> Response:  # noqa: ARG001 -- DRF's signature
             return handler(view)
 
-        handle.endpoint = Endpoint(summary, responds, query, body, refusals, open_to_anybody)  # type: ignore[attr-defined]
+        declared = Endpoint(summary, responds, query, body, refusals, open_to_anybody, example)
+        handle.endpoint = declared  # type: ignore[attr-defined]
         return handle
 
     return declare
