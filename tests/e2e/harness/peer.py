@@ -1,6 +1,7 @@
 """One socket that a test drives by hand, speaking through `tests.frames`."""
 
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ class Peer(AgentSocket):
         *,
         service: str,
         silent: bool = False,
+        capabilities: Sequence[str] = frames.CAPABILITIES,
         read_ahead: int = 1000,
         headers: dict[str, str] | None = None,
         trusts: Path | None = None,
@@ -40,7 +42,7 @@ class Peer(AgentSocket):
             max_queue=read_ahead,
         )
         if not silent:
-            self.send(self.agent.hello())
+            self.send(self.agent.hello(capabilities=list(capabilities)))
             answer = self.receive()
             assert answer["type"] == "hello_ack", answer
 
