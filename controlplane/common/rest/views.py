@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ClassVar, TypeVar
 
+from django.conf import settings
+from django.core.exceptions import TooManyFieldsSent
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.utils import translation
@@ -132,9 +134,14 @@ class ApiView(APIView):
         return values
 
     def _validate_query(self, request: Request, declared: Endpoint) -> Mapping[str, Any]:
+        try:
+            query = request.query_params
+        except TooManyFieldsSent as exc:
+            message = f"Input should have at most {settings.DATA_UPLOAD_MAX_NUMBER_FIELDS} parameters"
+            raise RequestInvalid([problem("too_long", ["query"], message, None)]) from exc
         problems = [
             problem("string_unstorable", ["query", name], "Input should not hold a NUL", text)
-            for name, texts in request.query_params.lists()
+            for name, texts in query.lists()
             for text in texts
             if unstorable(name) or unstorable(text)
         ]
@@ -145,7 +152,7 @@ class ApiView(APIView):
         fields = declared.query().fields
         given = {
             name: texts if isinstance(fields.get(name), serializers.ListField) else texts[-1]
-            for name, texts in request.query_params.lists()
+            for name, texts in query.lists()
         }
         return self._validated(declared.query, given, "query")
 
