@@ -21,6 +21,8 @@ from controlplane.common.rest.views import endpoint
 
 
 class InstancesView(FleetView):
+    """Newest first. `cursor` leads on: the `next_cursor` of the answer before."""
+
     @endpoint("Instances of every dialect", query=InstancesQuery, responds=slice_serializer(InstanceSerializer))
     def get(self) -> Response:
         query = self.query

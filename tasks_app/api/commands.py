@@ -51,6 +51,10 @@ class InstanceCommandsView(FleetView):
         example={"kind": "run_task_once", "args": {"task_name": "sync", "payload": {}}, "reason": "backfill"},
     )
     def post(self) -> Response:
+        """The answer is the stored command, usually still pending: follow it by its id.
+
+        `drain`, `restart` and `shutdown` need an admin, who logged in recently or shows a token of scope `admin`.
+        """
         order = self.body["order"]
         ensure_may_command(self.request, order.kind)
         if self.environments is not None:
@@ -99,6 +103,10 @@ class ServiceCommandsView(FanOutView):
         example={"kind": "sync_now", "reason": "after the deploy", "target_mode": "all_online"},
     )
     def post(self) -> Response:
+        """Sorts the instances into dispatched, queued, skipped and rejected; each that gets no command has a reason.
+
+        Where `target_instance_ids` holds one that the service does not have, nothing is sent to anybody.
+        """
         return self.fan_out()
 
 
@@ -112,4 +120,8 @@ class ServiceTaskCommandsView(FanOutView):
         example={"kind": "pause_task", "reason": "the partner is down", "target_mode": "all_online"},
     )
     def post(self) -> Response:
+        """Sorts the instances into dispatched, queued, skipped and rejected; each that gets no command has a reason.
+
+        Where `target_instance_ids` holds one that the service does not have, nothing is sent to anybody.
+        """
         return self.fan_out()

@@ -142,10 +142,11 @@ class EndpointSchema(AutoSchema):
         return declared.summary if declared else super().get_summary()
 
     def get_description(self) -> str:  # type: ignore[override] # as drf-spectacular has it
-        """The view's own docstring; that of ApiView tells of the code, not of the operation."""
+        """The handler's docstring, else the view's own; that of ApiView tells of the code, not of the operation."""
         if self._declared is None:
             return str(super().get_description())
-        return inspect.cleandoc(vars(type(self.view)).get("__doc__") or "")
+        handler = getattr(self.view, self.method.lower())
+        return inspect.cleandoc(handler.__doc__ or vars(type(self.view)).get("__doc__") or "")
 
     def get_operation_id(self) -> str:
         """The verb and the class: unique, short and stable when a path grows."""
