@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.core.transport import Response
 from schemathesis.generation.case import Case
@@ -18,8 +20,8 @@ from tests.e2e.harness.portal import Portal
 CALL_TIMEOUT_S = 60
 # Failed logins of generated requests count for this address, and lock nobody else out.
 STRANGER = {"X-Forwarded-For": "192.0.2.7"}
-# One in so many requests keeps the names that were made up for its path.
-STRAY_PATHS = 4
+# One in so many requests keeps the names that were made up for it.
+STRAYS = 4
 CONFIG = {
     "seed": 20260102,
     "generation": {
@@ -41,6 +43,16 @@ CONFIG = {
 }
 schema = committed(CONFIG)
 OPERATIONS = [result.ok() for result in schema.get_all_operations()]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _same_requests_whatever_else_is_loaded() -> Iterator[None]:
+    """Hypothesis also draws on the constants of all local modules, which would make a failure hard to see again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(providers, "_get_local_constants", Constants)
+        providers.CONSTANTS_CACHE.cache.clear()
+        yield
+        providers.CONSTANTS_CACHE.cache.clear()
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +96,7 @@ def call(case: Case, shown: dict[str, Any], shop: ExampleFleet, **options: Any) 
 
 def find_on_the_fleet(case: Case, shop: ExampleFleet) -> None:
     """Ask a good request about what exists, so that most have more to answer than 404; a bad one stays as it is."""
-    if zlib.crc32(repr(case.path_parameters).encode()) % STRAY_PATHS == 0:
+    if zlib.crc32(repr((case.path_parameters, case.query)).encode()) % STRAYS == 0:
         return
     if case.path_parameters and is_good(case, ParameterLocation.PATH):
         case.path_parameters = path_values(case.path_parameters, shop)
