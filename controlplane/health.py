@@ -31,6 +31,8 @@ from agents.models import BackgroundJob
 from agents.services.tokens import has_agent_tokens
 from controlplane.celery import app as celery_app
 from controlplane.common.batching import BatcherFigures
+from controlplane.common.rest.plain import describe
+from controlplane.health_schema import ALIVE, READY
 from controlplane.runtime.supervisor import part_statuses
 from tasks_app.services.storage import RETENTION_JOB
 
@@ -99,6 +101,7 @@ class _Probe(Generic[T]):
             future.set_exception(error)
 
 
+@describe("get", ALIVE)
 @require_safe
 @never_cache
 async def healthz(_request: HttpRequest) -> JsonResponse:
@@ -106,6 +109,7 @@ async def healthz(_request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "ok", "ingestion_auth_configured": await _has_tokens()})
 
 
+@describe("get", READY)
 @require_safe
 @never_cache
 async def readyz(_request: HttpRequest) -> JsonResponse:

@@ -56,7 +56,13 @@ class AgentTokensView(FleetView):
     def get(self) -> HttpResponseBase:
         return AGENT_TOKENS.answer(self, agent_tokens(environments=self.environments))
 
-    @endpoint("Make an agent token", body=AgentTokenBody, responds=NewAgentTokenSerializer, refusals=(409,))
+    @endpoint(
+        "Make an agent token",
+        body=AgentTokenBody,
+        responds=NewAgentTokenSerializer,
+        refusals=(409,),
+        example={"name": "rack-7", "dialects": ["onestep"], "environments": ["prod"]},
+    )
     def post(self) -> HttpResponseBase:
         body = self.body
         try:

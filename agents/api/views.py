@@ -47,6 +47,8 @@ COMMANDS: Collection[Command] = Collection(
 
 
 class InstancesView(FleetView):
+    """Newest first. `cursor` leads on: the `next_cursor` of the answer before."""
+
     @endpoint("Instances of every dialect", query=INSTANCES.query, responds=INSTANCES.page, tagged=True)
     def get(self) -> HttpResponseBase:
         return INSTANCES.answer(self, instances(environments=self.environments))

@@ -24,6 +24,19 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["controlplane.access.permissions.IsConsoleUser"],
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": r"/api/v1",
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "controlplane.common.rest.plain.add_plain_views",
+    ],
+    "APPEND_COMPONENTS": {
+        "securitySchemes": {
+            "agentToken": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "A token of agents, made in the console under Agents, Agent tokens.",
+            }
+        }
+    },
     "ENUM_NAME_OVERRIDES": {
         "Role": "controlplane.access.api.serializers.ROLE_NAMES",
         "Connectivity": "agents.models.instance.Connectivity",

@@ -58,8 +58,13 @@ class InstanceCommandsView(FleetView):
         body=InstanceCommandBody,
         responds=CommandSummarySerializer,
         refusals=(404, 409),
+        example={"kind": "run_task_once", "args": {"task_name": "sync", "payload": {}}, "reason": "backfill"},
     )
     def post(self) -> Response:
+        """The answer is the stored command, usually still pending: follow it by its id.
+
+        `drain`, `restart` and `shutdown` need an admin, who logged in recently or shows a token of scope `admin`.
+        """
         order = self.body["order"]
         ensure_may_command(self.request, order.kind)
         if self.environments is not None:
@@ -105,8 +110,13 @@ class ServiceCommandsView(FanOutView):
         body=ServiceCommandBody,
         responds=FanOutSerializer,
         refusals=(404,),
+        example={"kind": "sync_now", "reason": "after the deploy", "target_mode": "all_online"},
     )
     def post(self) -> Response:
+        """Sorts the instances into dispatched, queued, skipped and rejected; each that gets no command has a reason.
+
+        Where `target_instance_ids` holds one that the service does not have, nothing is sent to anybody.
+        """
         return self.fan_out()
 
 
@@ -117,6 +127,11 @@ class ServiceTaskCommandsView(FanOutView):
         body=TaskCommandBody,
         responds=FanOutSerializer,
         refusals=(404,),
+        example={"kind": "pause_task", "reason": "the partner is down", "target_mode": "all_online"},
     )
     def post(self) -> Response:
+        """Sorts the instances into dispatched, queued, skipped and rejected; each that gets no command has a reason.
+
+        Where `target_instance_ids` holds one that the service does not have, nothing is sent to anybody.
+        """
         return self.fan_out()

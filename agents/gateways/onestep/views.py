@@ -11,14 +11,15 @@ from django.db import IntegrityError, OperationalError, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_POST
 
 from agents.gateways.onestep.protocol import parse_presence
 from agents.gateways.onestep.reading import ProtocolError
 from agents.models.instance import Dialect
+from agents.models.service import Environment
 from agents.services.errors import InstanceConflict
 from agents.services.instances import record_presence
 from agents.services.tokens import check_agent_token
+from controlplane.common.rest.plain import describe, refusal
 
 _RETRY_AFTER_S = "5"
 # Agents send a beacon every 30 s. This many may come at once, as after a network that held them back, then one a
@@ -54,10 +55,59 @@ class BeaconThrottle:
 
 
 _throttle = BeaconThrottle()
+# `wire.PresenceBeacon` in the words of the OpenAPI document.
+_NAME = {"type": "string", "minLength": 1, "maxLength": 255}
+_BEACON = {
+    "type": "object",
+    "required": ["service", "sent_at"],
+    "properties": {
+        "service": {
+            "type": "object",
+            "required": ["name", "environment", "node_name", "instance_id", "deployment_version"],
+            "properties": {
+                "name": _NAME,
+                "environment": {"type": "string", "enum": Environment.values},
+                "node_name": _NAME,
+                "instance_id": {"type": "string", "format": "uuid"},
+                "deployment_version": _NAME | {"maxLength": 128},
+                "description": {"type": "string", "nullable": True},
+            },
+        },
+        "sent_at": {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]},
+    },
+    "example": {
+        "service": {
+            "name": "web/shop",
+            "environment": "dev",
+            "node_name": "shop-2",
+            "instance_id": "85a51e59-7ca4-41f0-b3ae-86f878d910e1",
+            "deployment_version": "1.15.0",
+        },
+        "sent_at": "2026-01-02T03:04:05Z",
+    },
+}
+_OPERATION = {
+    "operationId": "post_agents_presence",
+    "summary": "Presence beacon of an agent",
+    "description": "Moves `last_seen_at` while the event loop of the agent is blocked, and nothing else.",
+    "tags": ["agents"],
+    "security": [{"agentToken": []}],
+    "requestBody": {"required": True, "content": {"application/json": {"schema": _BEACON}}},
+    "responses": {
+        "204": {"description": "It is noted."},
+        "401": refusal("The agent token is missing, unknown, revoked, expired or not for this dialect."),
+        "403": refusal("The token does not speak for this environment."),
+        "409": refusal("The instance belongs to another service."),
+        "413": refusal("The body is too large."),
+        "422": refusal("The body cannot be right."),
+        "429": refusal("More than one a second; try again after `Retry-After` seconds."),
+        "503": refusal("It could not be stored now; try again after `Retry-After` seconds."),
+    },
+}
 
 
+@describe("post", _OPERATION)
 @csrf_exempt
-@require_POST
 def presence(request: HttpRequest) -> HttpResponse:
     """POST /api/v1/agents/presence: 204 and `last_seen_at` moves; nothing else does. Source: contract 2.5.
 
@@ -65,6 +115,8 @@ def presence(request: HttpRequest) -> HttpResponse:
     Retry-After: 429 beyond BEACONS_PER_S of one instance, 503 while the database is away. The client stops for good at
     most of these, never at 429 and 503.
     """
+    if request.method != "POST":
+        return _refusal(404, "not found")
     scheme, _space, token = request.headers.get("Authorization", "").partition(" ")
     try:
         credential = check_agent_token(token.strip() if scheme.lower() == "bearer" else "", dialect=Dialect.ONESTEP)

@@ -78,7 +78,13 @@ class ApiTokensView(TokenView):
     def get(self) -> HttpResponseBase:
         return API_TOKENS.answer(self, visible_tokens(self.requester))
 
-    @endpoint("Make an API token", body=ApiTokenBody, responds=NewApiTokenSerializer, refusals=(409,))
+    @endpoint(
+        "Make an API token",
+        body=ApiTokenBody,
+        responds=NewApiTokenSerializer,
+        refusals=(409,),
+        example={"name": "nightly", "scope": "command", "environments": ["dev"], "expires_at": "2099-01-01T00:00:00Z"},
+    )
     def post(self) -> HttpResponseBase:
         body: dict[str, Any] = dict(self.body)
         token, secret = issue_token(self.requester, TokenWish(username=body.pop("user", None), **body))

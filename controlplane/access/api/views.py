@@ -47,8 +47,9 @@ class AuthLoginView(_SessionOfCookieView):
         "Log in",
         responds=SessionInfoSerializer,
         body=LoginBody,
-        refusals=(401, 403, 429, 503),
+        refusals=(401, 403, 429),
         open_to_anybody=True,
+        example={"username": "ann", "password": "secret"},
     )
     def post(self) -> Response:
         log_in(self.http, username=self.body["username"], password=self.body["password"])

@@ -89,7 +89,6 @@ class IdField(serializers.UUIDField):
             self.fail("uuid_parsing")
 
 
-@extend_schema_field(OpenApiTypes.DATETIME)
 class TimestampField(serializers.Field[Any, Any, Any, Any]):
     """ISO 8601 with any offset, none (UTC) or epoch seconds in; settings.TIME_ZONE out."""
 

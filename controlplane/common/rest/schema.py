@@ -3,9 +3,10 @@
 import inspect
 from typing import Any
 
+from drf_spectacular.extensions import OpenApiSerializerExtension, OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema_field
 from rest_framework import serializers
 
 from controlplane.common.rest.exports import FileFormat
@@ -15,14 +16,42 @@ from controlplane.common.rest.sparse import SparseSerializer
 from controlplane.common.rest.views import ApiView, Endpoint
 
 
+class TimestampScheme(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """What is taken is more than what is given."""
+
+    target_class = "controlplane.common.rest.fields.TimestampField"
+    match_subclasses = True
+
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:  # noqa: ARG002
+        moment = {"type": "string", "format": "date-time"}
+        return moment if direction == "response" else {"anyOf": [moment, {"type": "number"}]}
+
+
+class BodyScheme(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    """A body with a key that nobody knows is refused."""
+
+    target_class = "controlplane.common.rest.fields.BodySerializer"
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:
+        # The way that drf-spectacular offers to extensions; it is neither public nor typed.
+        mapped: Any = auto_schema._map_serializer  # noqa: SLF001
+        return {**mapped(self.target, direction, bypass_extensions=True), "additionalProperties": False}
+
+
 class ErrorSerializer(serializers.Serializer[Any]):
     detail = serializers.CharField()
+
+
+@extend_schema_field({"oneOf": [{"type": "string"}, {"type": "integer"}]})
+class PlaceField(serializers.Field[Any, Any, Any, Any]):
+    """A key of an object, or where in a list."""
 
 
 class ProblemSerializer(serializers.Serializer[Any]):
     type = serializers.CharField(help_text="What is wrong, for programs: `missing`, `enum`, `extra_forbidden` …")
     loc = serializers.ListField(
-        child=serializers.CharField(), help_text='Where: ["body", "args", "task_name"], ["query", "limit"].'
+        child=PlaceField(), help_text='Where: ["body", "args", "task_name"], ["query", "kind", 0], ["query", "limit"].'
     )
     msg = serializers.CharField(help_text="What is wrong, for people.")
     input = serializers.JSONField(help_text="What was sent, cut short.")
@@ -41,9 +70,20 @@ _MEANING = {
     404: "It does not exist.",
     409: "The state of things does not allow it now.",
     413: "The body is larger than 2 MiB.",
+    422: "The path, query or body cannot be right; `detail` names each problem.",
     429: "Too many; the same is taken again after `Retry-After` seconds.",
-    503: "It cannot be done yet, or for now; where it says `Retry-After`, after so many seconds.",
+    503: "It cannot be done yet, or not now: the database is unavailable, or the process too busy.",
 }
+_HEADERS = (
+    OpenApiParameter("WWW-Authenticate", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[401]),
+    OpenApiParameter(
+        "Retry-After",
+        OpenApiTypes.INT,
+        OpenApiParameter.HEADER,
+        response=[429, 503],
+        description="Seconds after which the same is taken again, where the portal knows.",
+    ),
+)
 
 
 def _lists_by_comma(query: type[QuerySerializer]) -> list[OpenApiParameter]:
@@ -80,6 +120,7 @@ class EndpointSchema(AutoSchema):
             OpenApiParameter(header, OpenApiTypes.STR, OpenApiParameter.HEADER, description=meaning)
             for header, meaning in declared.headers.items()
         ]
+        parameters += _HEADERS
         if declared.query is None:
             return parameters
         # Later ones count: a list by comma is not what a serializer's field can say.
@@ -102,9 +143,10 @@ class EndpointSchema(AutoSchema):
         refusals = {
             *(() if declared.open_to_anybody else (401, 403)),
             *declared.refusals,
-            *({413} if declared.body else ()),
+            *(() if self.method == "GET" else (413,)),
+            503,
         }
-        answers: dict[Any, Any] = {422: InvalidRequestSerializer}
+        answers: dict[Any, Any] = {422: OpenApiResponse(InvalidRequestSerializer, _MEANING[422])}
         files = {(200, each.media_type): OpenApiTypes.STR for each in FileFormat} if declared.gives_files else {}
         if files:
             refusals.add(429)
@@ -113,7 +155,14 @@ class EndpointSchema(AutoSchema):
         answers |= {code: OpenApiResponse(ErrorSerializer, _MEANING[code]) for code in refusals}
         good = (200, declared.media_type) if declared.responds is None else 200
         # Of two answers with one status, the later adds its media type to the earlier.
-        return {good: declared.responds or OpenApiTypes.STR} | dict(sorted(answers.items())) | files
+        asked = OpenApiResponse(declared.responds or OpenApiTypes.STR, "What was asked for.")
+        return {good: asked} | dict(sorted(answers.items())) | files
+
+    def get_examples(self) -> list[OpenApiExample]:
+        declared = self._declared
+        if declared is None or declared.example is None:
+            return list(super().get_examples())
+        return [OpenApiExample(declared.summary, dict(declared.example), request_only=True)]
 
     def get_auth(self) -> list[dict[str, list[str]]]:
         schemes: list[dict[str, list[str]]] = list(super().get_auth())
@@ -124,10 +173,11 @@ class EndpointSchema(AutoSchema):
         return declared.summary if declared else super().get_summary()
 
     def get_description(self) -> str:  # type: ignore[override] # as drf-spectacular has it
-        """The view's own docstring; that of ApiView tells of the code, not of the operation."""
+        """The handler's docstring, else the view's own; that of ApiView tells of the code, not of the operation."""
         if self._declared is None:
             return str(super().get_description())
-        return inspect.cleandoc(vars(type(self.view)).get("__doc__") or "")
+        handler = getattr(self.view, self.method.lower())
+        return inspect.cleandoc(handler.__doc__ or vars(type(self.view)).get("__doc__") or "")
 
     def get_operation_id(self) -> str:
         """The verb and the class: unique, short and stable when a path grows."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, ClassVar, TypeVar
 
+from django.conf import settings
+from django.core.exceptions import TooManyFieldsSent
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.utils import translation
@@ -33,10 +35,11 @@ Answer = TypeVar("Answer", bound=HttpResponseBase)
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What one handler takes and gives. `refusals` are the statuses beside 401, 403 and 422 that it can answer.
+    """What one handler takes and gives. `refusals` are the statuses that it can answer beside those of all.
 
-    One that is `open_to_anybody` asks for no login, and names 401 and 403 among its refusals where it has them. Answers
-    of one that is `tagged` carry an ETag.
+    All answer 422, 503, 401 and 403, and 413 where they are not a GET; one that is `open_to_anybody` asks for no login,
+    and names 401 and 403 among its refusals where it has them. `example` is a body that the document shows.
+    Answers of one that is `tagged` carry an ETag.
     """
 
     summary: str
@@ -51,6 +54,7 @@ class Endpoint:
     # Request headers that count, with what they mean.
     headers: Mapping[str, str] = field(default_factory=dict)
     tagged: bool = False
+    example: Mapping[str, Any] | None = None
 
     @property
     def gives_files(self) -> bool:
@@ -69,6 +73,7 @@ def endpoint(
     media_type: str = "application/json",
     headers: Mapping[str, str] | None = None,
     tagged: bool = False,
+    example: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[[View], HttpResponseBase]], Callable[..., HttpResponseBase]]:
     """Declare a handler of an ApiView; a handler without this answers 404. It takes what the view validated."""
 
@@ -79,7 +84,7 @@ def endpoint(
             return tag(view.request, answer) if tagged and isinstance(answer, Response) else answer
 
         handle.endpoint = Endpoint(  # type: ignore[attr-defined]
-            summary, responds, query, body, refusals, open_to_anybody, media_type, headers or {}, tagged
+            summary, responds, query, body, refusals, open_to_anybody, media_type, headers or {}, tagged, example
         )
         return handle
 
@@ -148,9 +153,14 @@ class ApiView(APIView):
         return values
 
     def _validate_query(self, request: Request, declared: Endpoint) -> Mapping[str, Any]:
+        try:
+            query = request.query_params
+        except TooManyFieldsSent as exc:
+            message = f"Input should have at most {settings.DATA_UPLOAD_MAX_NUMBER_FIELDS} parameters"
+            raise RequestInvalid([problem("too_long", ["query"], message, None)]) from exc
         problems = [
             problem("string_unstorable", ["query", name], "Input should not hold a NUL", text)
-            for name, texts in request.query_params.lists()
+            for name, texts in query.lists()
             for text in texts
             if unstorable(name) or unstorable(text)
         ]
@@ -161,7 +171,7 @@ class ApiView(APIView):
         fields = declared.query().fields
         given = {
             name: texts if isinstance(fields.get(name), serializers.ListField) else texts[-1]
-            for name, texts in request.query_params.lists()
+            for name, texts in query.lists()
         }
         return self._validated(declared.query, given, "query")
 

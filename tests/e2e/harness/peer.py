@@ -1,6 +1,7 @@
 """One socket that a test drives by hand, speaking through `tests.frames`."""
 
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ class Peer(AgentSocket):
         service: str = "",
         agent: frames.Agent | None = None,
         silent: bool = False,
+        capabilities: Sequence[str] = frames.CAPABILITIES,
         read_ahead: int = 1000,
         headers: dict[str, str] | None = None,
         trusts: Path | None = None,
@@ -42,7 +44,7 @@ class Peer(AgentSocket):
             max_queue=read_ahead,
         )
         if not silent:
-            self.send(self.agent.hello())
+            self.send(self.agent.hello(capabilities=list(capabilities)))
             answer = self.receive()
             assert answer["type"] == "hello_ack", answer
 

@@ -265,6 +265,21 @@ def test_instance_query_is_checked(api, query):
     assert response.json()["detail"][0]["loc"] == ["query", *query]
 
 
+def test_query_of_too_many_parameters_is_refused(api, settings):
+    settings.DATA_UPLOAD_MAX_NUMBER_FIELDS = 3
+
+    response = api.get("instances", {"q": ["a", "b", "c", "d"]})
+
+    assert (response.status_code, response.json()) == (
+        422,
+        {
+            "detail": [
+                {"type": "too_long", "loc": ["query"], "msg": "Input should have at most 3 parameters", "input": None}
+            ]
+        },
+    )
+
+
 def test_unknown_instance(api):
     instance_id = uuid.uuid4()
 

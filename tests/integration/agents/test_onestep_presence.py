@@ -51,6 +51,13 @@ def test_a_beacon_moves_last_seen_and_nothing_else(client):
     assert Service.objects.get().description == "kept"
 
 
+@pytest.mark.parametrize("verb", ["get", "put", "patch", "delete", "options"])
+def test_another_verb_is_not_found(client, verb):
+    response = getattr(client, verb)(PATH)
+
+    assert (response.status_code, response.json()) == (404, {"detail": "not found"})
+
+
 @pytest.mark.parametrize("token", ["", "wrong"])
 def test_a_bad_token_is_401(client, token):
     assert beacon(client, body(Agent()), token=token).status_code == 401

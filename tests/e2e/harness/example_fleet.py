@@ -1,0 +1,149 @@
+"""The fleet that the documents speak of: one service, an instance that obeys, one that is away, and their history."""
+
+import contextlib
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+from websockets.exceptions import ConnectionClosed
+
+from tests import frames
+from tests.e2e.harness.agent_socket import now
+from tests.e2e.harness.api import Api
+from tests.e2e.harness.peer import Peer
+from tests.e2e.harness.portal import Portal
+from tests.e2e.harness.waiting import eventually
+
+SERVICE, ENVIRONMENT, TASK = "web/shop", "dev", "sync"
+# Those of the examples in the OpenAPI document.
+USERNAME, PASSWORD = "ann", "secret"
+EVENT_KINDS = ("started", "succeeded", "retried", "failed", "dead_lettered", "cancelled")
+# Half of INSTANCE_OFFLINE_AFTER_S of the test portals, less what a busy machine takes.
+HEARTBEAT_EVERY_S = 1.0
+TASK_COMMANDS = (
+    "pause_task", "resume_task", "restart_task", "run_task_once", "replay_dead_letters", "discard_dead_letters"
+)  # fmt: skip
+COMMANDS = ("ping", "sync_now", "flush_metrics", "flush_events", *TASK_COMMANDS, "drain", "restart", "shutdown")
+CAPABILITIES = [
+    *(f"telemetry.{channel}" for channel in ("sync", "heartbeat", "metrics", "events")),
+    *(f"command.{kind}" for kind in COMMANDS),
+]
+MAKE_USER = f"""
+from django.contrib.auth.models import User
+if not User.objects.filter(username={USERNAME!r}).exists():
+    User.objects.create_superuser({USERNAME!r}, password={PASSWORD!r})
+"""
+
+
+class ObedientAgent:
+    """Says that each command succeeded, and does nothing of it; reports until it is left."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._peer = Peer(url, token, service=SERVICE, capabilities=CAPABILITIES)
+        self._leaving = threading.Event()
+        self._thread = threading.Thread(target=self._live, daemon=True)
+
+    @property
+    def instance_id(self) -> str:
+        return self._peer.instance_id
+
+    def __enter__(self) -> Self:
+        report_history(self._peer)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._leaving.set()
+        self._thread.join(timeout=10)
+        self._peer.__exit__(None, None, None)
+
+    def _live(self) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            beat_at = 0.0
+            while not self._leaving.is_set():
+                if time.monotonic() >= beat_at:
+                    self._peer.send(heartbeat(self._peer.agent))
+                    beat_at = time.monotonic() + HEARTBEAT_EVERY_S
+                with contextlib.suppress(TimeoutError):
+                    self._obey(self._peer.receive(timeout_s=0.2))
+
+    def _obey(self, frame: dict[str, Any]) -> None:
+        if frame["type"] == "command":
+            command_id = frame["payload"]["command_id"]
+            self._peer.send(frames.ack(command_id))
+            self._peer.send(frames.result(command_id))
+
+
+def heartbeat(agent: frames.Agent) -> dict[str, Any]:
+    control = frames.control(TASK, *TASK_COMMANDS, runner_count=1, fetching_runner_count=1)
+    return agent.heartbeat(controls=[control], sent_at=now())
+
+
+def report_history(peer: Peer) -> None:
+    """A topology, the last five minutes of metrics, and an event of every kind; stored when this returns."""
+    agent, ended_at = peer.agent, datetime.now(UTC)
+    peer.send(agent.sync(frames.task(TASK), sent_at=now()))
+    peer.send(heartbeat(agent))
+    for minute in range(5):
+        window = {
+            "started_at": (ended_at - timedelta(minutes=minute + 1)).isoformat(),
+            "ended_at": (ended_at - timedelta(minutes=minute)).isoformat(),
+        }
+        figures = frames.window(TASK, f"w{minute}", avg_duration_ms=12.5, p95_duration_ms=40.0, inflight=1, failed=1)
+        peer.send(agent.metrics(figures, window=window, sent_at=now()))
+    failure = {"kind": "error", "exception_type": "ValueError", "message": "boom", "traceback": "Traceback: boom"}
+    events = [
+        frames.event(
+            kind,
+            task_name=TASK,
+            occurred_at=(ended_at - timedelta(seconds=age)).isoformat(),
+            duration_ms=None if kind == "started" else 12,
+            failure=failure if kind in {"retried", "failed", "dead_lettered"} else None,
+        )
+        for age, kind in enumerate(EVENT_KINDS)
+    ]
+    peer.send(agent.events(*events, sent_at=now()))
+    errors = peer.settle()
+    assert not errors, errors
+
+
+class ExampleFleet:
+    """The rows that real values in requests are taken from.
+
+    `command_id` is pending until somebody cancels it, and nothing is done with the tokens of `token_id` and
+    `agent_token_id`, so that anybody may revoke them.
+    """
+
+    def __init__(self, portal: Portal, *, instance_id: str, away_id: str) -> None:
+        self.portal = portal
+        self.api: Api = portal.api()
+        self.instance_id = instance_id
+        self.away_id = away_id
+        self.command_id = self.hold_command()
+        self.event_id = str(self.api.get("/api/v1/history", limit=1)["items"][0]["id"])
+        self.token_id, self.agent_token_id = self.make_token("tokens"), self.make_token("agent-tokens")
+
+    def make_token(self, collection: str) -> str:
+        """The id of a new token that nobody uses."""
+        return str(self.api.post(f"/api/v1/{collection}", {"name": f"of-nobody-{uuid.uuid4()}"}).json()["id"])
+
+    def hold_command(self) -> str:
+        """The id of a new command that waits for the instance that is away."""
+        order = self.api.order(self.away_id, "ping", timeout_s=3600, delivery_mode="queue_until_reconnect")
+        return order["command_id"]
+
+
+@contextlib.contextmanager
+def example_fleet(portal: Portal) -> Iterator[ExampleFleet]:
+    portal.run_python(MAKE_USER)
+    url, token = portal.urls[0], portal.ingest_token
+    with Peer(url, token, service=SERVICE) as away:
+        report_history(away)
+    with ObedientAgent(url, token) as here:
+        fleet = ExampleFleet(portal, instance_id=here.instance_id, away_id=away.instance_id)
+        assert fleet.api.run(here.instance_id, "ping")["status"] == "succeeded"
+        eventually(lambda: fleet.api.of_service(SERVICE, "metric-windows", ENVIRONMENT), "its history is stored")
+        yield fleet
