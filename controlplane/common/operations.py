@@ -139,7 +139,8 @@ class AddIndexByPartition(AddIndex):
 class ReplaceIndexByPartition(_OnPostgres):
     """On PostgreSQL, give an index of a table that PartitionByWeek split another definition, beside its writers.
 
-    It may be interrupted and run again. `now` and `before` are what stands behind the table's name in CREATE INDEX. The migration must say `atomic = False`.
+    It may be interrupted and run again. `now` and `before` are what stands behind the table's name in CREATE INDEX. The
+    migration must say `atomic = False`.
     """
 
     def __init__(self, model_name: str, name: str, *, now: str, before: str, unique: bool = False) -> None:

@@ -54,9 +54,10 @@ def breaks(monkeypatch):
                 raise Killed
             run_statement(self, statement)
 
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(operations._Editor, "run", run_or_die)
+        monkeypatch.setattr(operations._Editor, "run", run_or_die)
+        with pytest.raises(Killed):
             run(operation, direction)
+        monkeypatch.setattr(operations._Editor, "run", run_statement)
 
     return broken_at
 
