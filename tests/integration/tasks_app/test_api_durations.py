@@ -131,6 +131,8 @@ def test_groups_of_instances_tasks_services_and_environments(api):
     assert longest(environment="prod", service=prod.name) == (2, 20)
     assert longest(environment="prod", service=prod.name, task_name="b") == (0, None)
     assert longest(task_name="a") == (2, 20)
+    assert longest(task_name="a", environment="dev") == (0, None)
+    assert longest(task_name="nobody's") == (0, None)
     assert longest(instance_id=[str(first.pk), str(third.pk)]) == (2, 40)
 
 
