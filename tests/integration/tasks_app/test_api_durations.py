@@ -202,6 +202,16 @@ def test_what_cannot_be_answered_is_refused(api, query, field):
     assert (response.status_code, response.json()["detail"][0]["loc"][:2]) == (422, ["query", field])
 
 
+@pytest.mark.parametrize("query", [{"ended_at": "0001-01-01T00:00:00Z"}, {"ended_at": "9999-12-31T23:59:59.999999Z"}])
+@pytest.mark.parametrize("path", ["metrics/durations", "metrics/durations/series"])
+def test_the_ends_of_the_calendar(api, settings, path, query):
+    settings.TIME_ZONE = "Asia/Shanghai"
+
+    response = api.get(path, query | {"bucket_s": 7 * 86400})
+
+    assert response.status_code == 200
+
+
 def test_an_unknown_service(api):
     response = api.get("metrics/durations", {"service": "ghost", "environment": "dev"})
 
