@@ -11,6 +11,7 @@ from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 from django.utils import timezone
 
+from controlplane.common.database import run_when_free
 from controlplane.common.partitions import WEEK, default_name, partition_name, week_of
 
 # Weeks further back get no partition of their own; their rows stay in the DEFAULT one until retention deletes them.
@@ -162,7 +163,7 @@ class ReplaceIndexByPartition(_OnPostgres):
         statements.name_parts(model._meta.db_table, self.name)
         statements.index_by_partition(model._meta.db_table, fresh, definition, unique=self.unique)
         # It is gone already where the run before broke off right here.
-        statements.run(f'DROP INDEX IF EXISTS "{self.name}"')
+        run_when_free(f'DROP INDEX IF EXISTS "{self.name}"', editor.connection)
         statements.run(f'ALTER INDEX "{fresh}" RENAME TO "{self.name}"')
 
 
@@ -181,7 +182,7 @@ class RecordTransaction(_OnPostgres):
 
     def apply(self, model: type[models.Model], editor: BaseDatabaseSchemaEditor) -> None:
         table = editor.quote_name(model._meta.db_table)
-        editor.execute(f"ALTER TABLE {table} ADD COLUMN {TRANSACTION_COLUMN} xid8")
+        run_when_free(f"ALTER TABLE {table} ADD COLUMN {TRANSACTION_COLUMN} xid8", editor.connection)
         editor.execute(f"ALTER TABLE {table} ALTER COLUMN {TRANSACTION_COLUMN} SET DEFAULT pg_current_xact_id()")
 
     def revert(self, model: type[models.Model], editor: BaseDatabaseSchemaEditor) -> None:
@@ -205,7 +206,7 @@ class IndexPartitions(_OnPostgres):
         _Editor(editor).index_by_partition(model._meta.db_table, self.name, f" {self.definition}")
 
     def revert(self, model: type[models.Model], editor: BaseDatabaseSchemaEditor) -> None:  # noqa: ARG002 -- as apply
-        _Editor(editor).run(f'DROP INDEX IF EXISTS "{self.name}"')
+        run_when_free(f'DROP INDEX IF EXISTS "{self.name}"', editor.connection)
 
 
 class PartitionByWeek(_OnPostgres):
@@ -347,7 +348,7 @@ class _Editor:
         A partition that was made since the whole has its own part already, under a name that PostgreSQL gave it.
         """
         kind = "UNIQUE INDEX" if unique else "INDEX"
-        self.run(f'CREATE {kind} IF NOT EXISTS "{name}" ON ONLY "{table}"{definition}')
+        run_when_free(f'CREATE {kind} IF NOT EXISTS "{name}" ON ONLY "{table}"{definition}', self._connection)
         for partition in self.partitions(table):
             if self._part_of(name, partition):
                 continue

@@ -1,11 +1,11 @@
 """Indexes of tables that are split by week: built beside writers, whatever is made meanwhile, and after any break."""
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.migrations.loader import MigrationLoader
 
 from agents.models import Event
-from controlplane.common import operations, partitions
+from controlplane.common import database, operations, partitions
 from controlplane.common.operations import IndexPartitions, ReplaceIndexByPartition
 from controlplane.common.partitions import WEEK, make_partition, weeks_made
 
@@ -40,24 +40,20 @@ def run(operation, direction="forwards"):
 
 
 @pytest.fixture
-def breaks(monkeypatch):
+def breaks():
     """Let a build end as a killed process does, just before the first statement that holds this text."""
 
-    def broken_at(operation, text, *, direction="forwards"):
+    def broken_at(operation, text):
         class Killed(Exception):
             pass
 
-        run_statement = operations._Editor.run
-
-        def run_or_die(self, statement):
-            if text in statement:
+        def die(execute, sql, params, many, context):
+            if text in sql:
                 raise Killed
-            run_statement(self, statement)
+            return execute(sql, params, many, context)
 
-        monkeypatch.setattr(operations._Editor, "run", run_or_die)
-        with pytest.raises(Killed):
-            run(operation, direction)
-        monkeypatch.setattr(operations._Editor, "run", run_statement)
+        with connection.execute_wrapper(die), pytest.raises(Killed):
+            run(operation)
 
     return broken_at
 
@@ -135,3 +131,26 @@ def test_an_index_is_replaced_back_and_forth():
     run(operation)
 
     assert indexes() == of_all(SECOND)
+
+
+def test_nobody_waits_for_long_behind_a_change_of_a_table_in_use(monkeypatch):
+    run(IndexPartitions("Event", NAME, FIRST.strip()))
+    for name, value in {"LOCK_WAIT_MS": 20, "LOCK_ATTEMPTS": 3, "LOCK_PAUSE_S": 0}.items():
+        monkeypatch.setattr(database, name, value)
+    reader, tried = connection.copy(), []
+
+    def note(execute, sql, params, many, context):
+        tried.append(sql)
+        return execute(sql, params, many, context)
+
+    with reader.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute(f"SELECT FROM {EVENTS}")
+        with connection.execute_wrapper(note), pytest.raises(OperationalError, match="lock timeout"):
+            run(IndexPartitions("Event", NAME, FIRST.strip()), "backwards")
+    reader.close()
+    assert sum(sql.startswith("DROP INDEX") for sql in tried) == 3
+
+    run(IndexPartitions("Event", NAME, FIRST.strip()), "backwards")
+
+    assert indexes() == []
