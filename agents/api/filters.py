@@ -11,9 +11,10 @@ from agents.models import Command, Event, Service, Session
 from agents.models.command import CommandKind
 from agents.models.event import NOTABLE, ROUTINE_KINDS, EventKind
 from agents.models.instance import Connectivity, Dialect, Health
+from agents.selectors.events import services_with_task
 from agents.selectors.history import mentioning
 from controlplane.common.rest.fields import FlagField, IdField, TextField, TimestampField
-from controlplane.common.rest.filters import ApiFilter, CommaField, Filters, any_of, exactly, named
+from controlplane.common.rest.filters import ApiFilter, CommaField, Filters, any_of, exact_name, exactly, named
 from controlplane.common.search import TEXT_MAX, SearchInvalid, parse
 
 SERVICE_HELP = "Exact name of the service."
@@ -94,6 +95,11 @@ def _of_kinds(wanted: list[str]) -> Q:
     return Q(kind__in=kinds) & (Q() if set(kinds) & set(ROUTINE_KINDS) else NOTABLE)
 
 
+def _of_levels(levels: list[str]) -> Q:
+    """Of these levels; routine is told as information alone, and without it another index has the rest."""
+    return Q(level__in=levels) & (Q() if Event.Level.INFO in levels else NOTABLE)
+
+
 class HistoryFilters(Filters):
     SERVICE_COLUMNS: ClassVar = {"service": "name", "environment": "environment"}
 
@@ -101,12 +107,13 @@ class HistoryFilters(Filters):
         CommaField([*EventKind.values, *FAMILIES], help_text="One or more, by comma; `task.*` means all of a family."),
         _of_kinds,
     )
-    level = any_of("level", Event.Level)
+    level = ApiFilter(CommaField(Event.Level.values, help_text="One or more, by comma."), _of_levels)
     service = named("service__name", SERVICE_HELP)
     environment = named("service__environment", ENVIRONMENT_HELP)
     instance_id = by_id("instance")
     command_id = ApiFilter(CommandIdField(required=False, help_text="`cmd_` and 32 hex digits."), exactly("command_id"))
-    task_name = named("task_name", TASK_HELP)
+    # The index of tasks is limited to events that have one.
+    task_name = ApiFilter(exact_name(TASK_HELP), lambda task_name: Q(task_name=task_name) & ~Q(task_name=""))
     actor = ApiFilter(
         TextField(required=False, max_length=PART_MAX, help_text="The user or token that did it, exactly."),
         lambda actor: Q(actor=actor) & ~Q(actor=""),
@@ -138,11 +145,13 @@ class HistoryFilters(Filters):
     def narrow(cls, rows: QuerySet[Any], values: Mapping[str, Any]) -> QuerySet[Any]:
         """Few services are looked up before: of those whose numbers are known PostgreSQL knows how much there is.
 
-        A join would make it read the whole history for an environment in which hardly anything happens.
+        A join would make it read the whole history for an environment in which hardly anything happens. So would the
+        name of a task that few have, or none.
         """
         wanted = {column: values[name] for name, column in cls.SERVICE_COLUMNS.items() if name in values}
-        if wanted:
-            found = list(Service.objects.filter(**wanted).values_list("pk", flat=True)[: SERVICES_MAX + 1])
+        if wanted or "task_name" in values:
+            services = services_with_task(values["task_name"]) if "task_name" in values else Service.objects.order_by()
+            found = list(services.filter(**wanted).values_list("pk", flat=True)[: SERVICES_MAX + 1])
             if len(found) <= SERVICES_MAX:
                 rows = rows.filter(service=found[0]) if len(found) == 1 else rows.filter(service__in=found)
                 values = {name: value for name, value in values.items() if name not in cls.SERVICE_COLUMNS}

@@ -6,7 +6,7 @@ from typing import Final
 from django.db import connection
 from django.db.models import BooleanField, Case, QuerySet, Value, When
 
-from agents.models import Event
+from agents.models import Event, Service
 from agents.models.event import NOTABLE
 from agents.selectors.events import events_so_far
 from agents.selectors.visibility import Environments, within
@@ -29,8 +29,16 @@ FREQUENT: Final = 10_000
 
 
 def history(*, environments: Environments = None) -> QuerySet[Event]:
-    """Events of every kind with their service; where it is gone, or there was none, its fields are None."""
-    return events_so_far().select_related("service").filter(within(environments, "service__environment"))
+    """Events of every kind with their service; where it is gone, or there was none, its fields are None.
+
+    Narrowed, it asks for the services first (one query more): of an environment in which hardly anything happens,
+    PostgreSQL would else read all history for a page.
+    """
+    rows = events_so_far().select_related("service")
+    if environments is None:
+        return rows
+    services = Service.objects.filter(within(environments, "environment"))
+    return rows.filter(service__in=list(services.values_list("pk", flat=True)))
 
 
 def mentioning(rows: QuerySet[Event], search: str) -> QuerySet[Event]:

@@ -46,7 +46,7 @@ def lists(bench: Bench) -> list[Row]:
         answers = _ask(bench, [Call("GET", path)])
         problems += [f"{path}: HTTP {answer.status}" for answer in answers[:1] if answer.status != 200]
         times[path] = [took(answer) for answer in answers]
-    for path in ("/api/v1/instances", "/api/v1/commands", "/api/v1/sessions"):
+    for path in ("/api/v1/instances", "/api/v1/commands", "/api/v1/sessions", "/api/v1/history"):
         times[f"{path} (page {PAGES_FOLLOWED} by cursor)"] = [took(answer) for answer in _follow(bench, path)]
     slowest = max(times, key=lambda path: percentile(times[path], 0.95))
     by_path = {path: milliseconds(took_s) for path, took_s in times.items()}
@@ -84,6 +84,9 @@ def _paths(bench: Bench) -> list[str]:
     found = ["/api/v1/services", "/api/v1/events", "/api/v1/instances", "/api/v1/sessions", "/api/v1/commands"]
     found += [f"/api/v1/events?{query}" for query in ("kind=cancelled", "environment=dev", "offset=10000")]
     found += ["/api/v1/services?offset=400", "/api/v1/events?offset=100000"]
+    found += ["/api/v1/metrics/durations", "/api/v1/metrics/durations/series", "/api/v1/history"]
+    narrowed = ("kind=task.*", "level=error", "environment=staging", "task_name=task-0", "task_name=none", "q=refused")
+    found += [f"/api/v1/history?{query}" for query in narrowed]
     for statement in (_LARGEST, _MIDDLE):
         row = connection.execute(statement).fetchone()
         if row is None:

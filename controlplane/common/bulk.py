@@ -47,9 +47,13 @@ def insert_new_positions(
 ) -> Sequence[int]:
     """The same; returns the positions in `rows` of those that were inserted, ascending.
 
-    `key` are the columns that the unique constraint is on. Of doubles among `rows` the first counts.
+    `key` are the columns that the unique constraint is on. Of doubles among `rows` the first counts. Rows go in in the
+    order of their keys: of two callers with the same rows one waits for the other, and neither is locked out.
     """
-    return _insert(model, columns, rows, rule=_PASS, key=key)
+    places = [columns.index(name) for name in key]
+    order = sorted(range(len(rows)), key=lambda number: [rows[number][place] for place in places])
+    inserted = _insert(model, columns, [rows[number] for number in order], rule=_PASS, key=key)
+    return sorted(order[position] for position in inserted)
 
 
 def insert_all(model: type[models.Model], columns: Sequence[str], rows: Rows) -> None:

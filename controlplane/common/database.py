@@ -1,6 +1,7 @@
 """What the two databases have in common, and connections of threads that must not wait for anybody else's."""
 
 import select
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -10,7 +11,7 @@ from uuid import UUID
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections, models, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
-from psycopg.errors import QueryCanceled
+from psycopg.errors import LockNotAvailable, QueryCanceled
 
 
 def any_of(values: Collection[str | UUID]) -> tuple[str, list[Any]]:
@@ -85,6 +86,31 @@ def statements_within(milliseconds: int) -> Iterator[None]:
         if isinstance(error.__cause__, QueryCanceled):
             raise TookTooLong from error
         raise
+
+
+# How long a change of a table waits for those who use it, how often it is tried again, and after which pause.
+LOCK_WAIT_MS = 1000
+LOCK_ATTEMPTS = 100
+LOCK_PAUSE_S = 5.0
+
+
+def run_when_free(statement: str, connection: BaseDatabaseWrapper) -> None:
+    """Run a statement of PostgreSQL's that needs a table for itself, in a savepoint where the caller has a transaction.
+
+    All who come meanwhile queue up behind it, also those who would not have to wait for the one who has the table now:
+    so it waits for LOCK_WAIT_MS at a time, and lets them pass. Raises OperationalError after LOCK_ATTEMPTS.
+    """
+    for attempt in range(1, LOCK_ATTEMPTS + 1):
+        try:
+            with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+                cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_WAIT_MS}ms"])
+                cursor.execute(statement)
+        except OperationalError as error:
+            if attempt == LOCK_ATTEMPTS or not isinstance(error.__cause__, LockNotAvailable):
+                raise
+            time.sleep(LOCK_PAUSE_S)
+        else:
+            return
 
 
 class OwnConnections:

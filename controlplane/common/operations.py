@@ -13,6 +13,7 @@ from django.db.migrations.state import ProjectState
 from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
+from controlplane.common.database import run_when_free
 from controlplane.common.partitions import WEEK, default_name, partition_name, week_of
 
 # Weeks further back get no partition of their own; their rows stay in the DEFAULT one until retention deletes them.
@@ -142,7 +143,8 @@ class AddIndexByPartition(AddIndex):
 class ReplaceIndexByPartition(_OnPostgres):
     """On PostgreSQL, give an index of a table that PartitionByWeek split another definition, beside its writers.
 
-    `now` and `before` are what stands behind the table's name in CREATE INDEX. The migration must say `atomic = False`.
+    It may be interrupted and run again. `now` and `before` are what stands behind the table's name in CREATE INDEX. The
+    migration must say `atomic = False`.
     """
 
     def __init__(self, model_name: str, name: str, *, now: str, before: str, unique: bool = False) -> None:
@@ -160,8 +162,11 @@ class ReplaceIndexByPartition(_OnPostgres):
 
     def _replace(self, model: type[models.Model], editor: BaseDatabaseSchemaEditor, definition: str) -> None:
         statements, fresh = _Editor(editor), f"{self.name}_new"
+        # Those of an earlier replacement still have the names that the new ones get.
+        statements.name_parts(model._meta.db_table, self.name)
         statements.index_by_partition(model._meta.db_table, fresh, definition, unique=self.unique)
-        statements.run(f'DROP INDEX "{self.name}"')
+        # It is gone already where the run before broke off right here.
+        run_when_free(f'DROP INDEX IF EXISTS "{self.name}"', editor.connection)
         statements.run(f'ALTER INDEX "{fresh}" RENAME TO "{self.name}"')
 
 
@@ -180,7 +185,7 @@ class RecordTransaction(_OnPostgres):
 
     def apply(self, model: type[models.Model], editor: BaseDatabaseSchemaEditor) -> None:
         table = editor.quote_name(model._meta.db_table)
-        editor.execute(f"ALTER TABLE {table} ADD COLUMN {TRANSACTION_COLUMN} xid8")
+        run_when_free(f"ALTER TABLE {table} ADD COLUMN {TRANSACTION_COLUMN} xid8", editor.connection)
         editor.execute(f"ALTER TABLE {table} ALTER COLUMN {TRANSACTION_COLUMN} SET DEFAULT pg_current_xact_id()")
 
     def revert(self, model: type[models.Model], editor: BaseDatabaseSchemaEditor) -> None:
@@ -223,7 +228,7 @@ class IndexPartitions(_OnPostgres):
         _Editor(editor).index_by_partition(model._meta.db_table, self.name, f" {self.definition}")
 
     def revert(self, model: type[models.Model], editor: BaseDatabaseSchemaEditor) -> None:  # noqa: ARG002 -- as apply
-        _Editor(editor).run(f'DROP INDEX IF EXISTS "{self.name}"')
+        run_when_free(f'DROP INDEX IF EXISTS "{self.name}"', editor.connection)
 
 
 class PartitionByWeek(_OnPostgres):
@@ -301,6 +306,11 @@ class _Table:
         self.columns = ", ".join(f'"{field.column}"' for field in model._meta.local_concrete_fields)
 
 
+def _part_name(table: str, name: str, partition: str) -> str:
+    """What an index of a partition is called, by that of the whole table."""
+    return f"{name}_{partition.removeprefix(f'{table}_')}"
+
+
 class _Editor:
     """Statements of one conversion. Only names of the portal's own tables are written into them."""
 
@@ -355,15 +365,39 @@ class _Editor:
             return [name for (name,) in cursor.fetchall()]
 
     def index_by_partition(self, table: str, name: str, definition: str, *, unique: bool = False) -> None:
-        """Make an index of a partitioned table from one of each partition; goes on where it was interrupted."""
+        """Make an index of a partitioned table from one of each partition; goes on where it was interrupted.
+
+        A partition that was made since the whole has its own part already, under a name that PostgreSQL gave it.
+        """
         kind = "UNIQUE INDEX" if unique else "INDEX"
-        self.run(f'CREATE {kind} IF NOT EXISTS "{name}" ON ONLY "{table}"{definition}')
+        run_when_free(f'CREATE {kind} IF NOT EXISTS "{name}" ON ONLY "{table}"{definition}', self._connection)
         for partition in self.partitions(table):
-            part = f"{name}_{partition.removeprefix(f'{table}_')}"
+            if self._part_of(name, partition):
+                continue
+            part = _part_name(table, name, partition)
             if not self._is_valid_index(part):
                 self.run(f'DROP INDEX CONCURRENTLY IF EXISTS "{part}"')
                 self.run(f'CREATE {kind} CONCURRENTLY "{part}" ON "{partition}"{definition}')
             self.run(f'ALTER INDEX "{name}" ATTACH PARTITION "{part}"')
+
+    def name_parts(self, table: str, name: str) -> None:
+        """Call the parts of an index as `index_by_partition` would, whoever made them."""
+        for partition in self.partitions(table):
+            part = self._part_of(name, partition)
+            if part not in {None, _part_name(table, name, partition)}:
+                self.run(f'ALTER INDEX "{part}" RENAME TO "{_part_name(table, name, partition)}"')
+
+    def _part_of(self, name: str, partition: str) -> str | None:
+        """The index of a partition that is attached to the one of this name."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT relname FROM pg_inherits JOIN pg_index ON indexrelid = inhrelid "
+                "JOIN pg_class ON pg_class.oid = indexrelid "
+                "WHERE inhparent = to_regclass(%s) AND indrelid = to_regclass(%s)",
+                [f'"{name}"', f'"{partition}"'],
+            )
+            found = cursor.fetchone()
+        return found[0] if found else None
 
     def _is_valid_index(self, name: str) -> bool:
         with self._connection.cursor() as cursor:

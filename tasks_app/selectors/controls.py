@@ -77,8 +77,10 @@ def instance_controls(service: Service, *, online_only: bool) -> list[Controls]:
     rows = Instance.objects.filter(service=service)
     if online_only:
         rows = rows.filter(connectivity=Connectivity.ONLINE)
+    # The service is said of the sessions as well: those of the whole fleet would be read to be joined.
+    is_active = Q(sessions__status=Session.Status.ACTIVE, sessions__service=service)
     found = (
-        rows.alias(active=FilteredRelation("sessions", condition=Q(sessions__status=Session.Status.ACTIVE)))
+        rows.alias(active=FilteredRelation("sessions", condition=is_active))
         .order_by("node_name", "id")
         .values_list(
             "id",
@@ -90,20 +92,21 @@ def instance_controls(service: Service, *, online_only: bool) -> list[Controls]:
             Cast("active__accepted_capabilities", TextField()),
         )
     )
-    # Instances of one service accept the same, mostly.
+    # Instances of one service accept the same, mostly, and say the same while they are idle.
     accepted: dict[str, frozenset[str]] = {}
+    said: dict[str, Mapping[str, ControlState]] = {}
     made = []
     for instance_id, node_name, connectivity, health, last_seen_at, states, capabilities in found:
         if capabilities is not None and capabilities not in accepted:
             accepted[capabilities] = frozenset(_decode_texts(capabilities))
-        allowed = accepted.get(capabilities)
-        made.append(Controls(instance_id, node_name, connectivity, health, last_seen_at, _states(states), allowed))
+        if states is not None and states not in said:
+            said[states] = _states(states)
+        known, allowed = said.get(states, {}), accepted.get(capabilities)
+        made.append(Controls(instance_id, node_name, connectivity, health, last_seen_at, known, allowed))
     return made
 
 
-def _states(stored: str | None) -> dict[str, ControlState]:
-    if stored is None:
-        return {}
+def _states(stored: str) -> dict[str, ControlState]:
     try:
         return {state.task_name: state for state in _decode_states(stored)}
     except msgspec.ValidationError:

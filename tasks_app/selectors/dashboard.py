@@ -90,7 +90,7 @@ def _commands(service: Service) -> CommandOverview:
         statuses[status] = count
         ends.append(ended)
     last = rows.order_by("-created_at", "-id").values_list("created_at", flat=True).first()
-    active = Session.objects.filter(instance__service=service, status=Session.Status.ACTIVE).count()
+    active = Session.objects.filter(service=service, status=Session.Status.ACTIVE).count()
     return CommandOverview(statuses, active, last, max((end for end in ends if end), default=None))
 
 

@@ -10,13 +10,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import OperationalError, connection, transaction
+from django.core.exceptions import EmptyResultSet
+from django.db import connection
 from django.db.models import QuerySet
-from psycopg import errors
 
 from agents.models import Event, Service
 from agents.models.event import EventKind
+from agents.selectors.events import services_with_task
 from agents.selectors.visibility import Environments, within
+from controlplane.common.database import TookTooLong, statements_within
 from controlplane.common.errors import Invalid
 
 # The deliveries that agents, too, make their averages of. Source: contract 2.3.
@@ -72,7 +74,10 @@ class Bucket:
 
 
 def durations(group: Group) -> Durations:
-    """The percentiles over the whole stretch. One query; Invalid where it would read for longer than READ_MAX_MS."""
+    """The percentiles over the whole stretch. Invalid where PostgreSQL would read for longer than READ_MAX_MS.
+
+    Two queries at most.
+    """
     return _by_bucket(group, width_s=None).get(0, Durations())
 
 
@@ -80,7 +85,8 @@ def duration_series(group: Group, *, width_s: int | None = None) -> tuple[int, l
     """The width of a bucket in seconds, and the buckets that cover the stretch, oldest first, empty ones among them.
 
     Buckets begin at multiples of their width since the epoch, so that the same one comes out the same whenever it is
-    asked for. One query. Raises Invalid where they would be more than BUCKETS_MAX, or it would read for too long.
+    asked for. Two queries at most. Raises Invalid where they would be more than BUCKETS_MAX, or it would read for too
+    long.
     """
     width_s = width_s or _fitting_width_s(group)
     first = int(group.started_at.timestamp()) // width_s
@@ -109,25 +115,30 @@ def _fitting_width_s(group: Group) -> int:
 
 
 def _rows(group: Group) -> QuerySet[Event, Any]:
-    wanted = {
-        "service": group.service,
-        "service__environment": group.environment if group.service is None else None,
-        "task_name": group.task_name,
-    }
     rows = Event.objects.filter(
-        within(group.environments, "service__environment"),
         kind__in=[OUTCOMES[outcome] for outcome in group.outcomes],
         occurred_at__gte=group.started_at,
         occurred_at__lt=group.ended_at,
         duration_ms__isnull=False,
-        **{name: value for name, value in wanted.items() if value is not None},
     )
+    if group.service is not None:
+        rows = rows.filter(service=group.service)
+    elif group.task_name is not None or group.environment is not None or group.environments is not None:
+        rows = rows.filter(service__in=list(_services(group).values_list("pk", flat=True)))
     if group.instance_ids:
         rows = rows.filter(instance__in=group.instance_ids)
     if group.task_name is not None:
         # The index of tasks is limited to events that have one.
-        rows = rows.exclude(task_name="")
+        rows = rows.filter(task_name=group.task_name).exclude(task_name="")
     return rows.order_by().values_list("occurred_at", "duration_ms")
+
+
+def _services(group: Group) -> QuerySet[Service]:
+    """Those that a group without a service is of. By their ids the indexes suffice, where a join would read rows."""
+    rows = Service.objects.all() if group.task_name is None else services_with_task(group.task_name)
+    if group.environment is not None:
+        rows = rows.filter(environment=group.environment)
+    return rows.filter(within(group.environments, "environment")).order_by()
 
 
 # Whole seconds since the epoch, by vendor.
@@ -135,8 +146,17 @@ _EPOCH: Final = {
     "postgresql": "floor(extract(epoch FROM occurred_at))::bigint",
     "sqlite": "CAST(strftime('%%s', occurred_at) AS INTEGER)",
 }
-# Nearest rank: of n sorted durations the one numbered ceil(n * share).
-_PERCENTILES: Final = """
+# Nearest rank: of n sorted durations the one numbered ceil(n * share). For SQLite it is counted off.
+_PERCENTILES: Final = {
+    "postgresql": """
+    SELECT bucket, n, shortest, ranked[1], ranked[2], ranked[3], longest FROM (
+        SELECT bucket, COUNT(*) AS n, MIN(duration_ms) AS shortest, MAX(duration_ms) AS longest,
+            percentile_disc(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY duration_ms) AS ranked
+        FROM (SELECT {bucket} AS bucket, duration_ms FROM ({rows}) AS chosen) AS bucketed
+        GROUP BY bucket
+    ) AS counted
+    """,
+    "sqlite": """
     SELECT bucket, MAX(n), MIN(duration_ms),
         MAX(CASE WHEN place = (n * 50 + 99) / 100 THEN duration_ms END),
         MAX(CASE WHEN place = (n * 95 + 99) / 100 THEN duration_ms END),
@@ -148,25 +168,26 @@ _PERCENTILES: Final = """
         FROM (SELECT {bucket} AS bucket, duration_ms FROM ({rows}) AS chosen) AS bucketed
     ) AS ranked
     GROUP BY bucket
-"""
+    """,
+}
 
 
 def _by_bucket(group: Group, *, width_s: int | None) -> dict[int, Durations]:
     """The percentiles of each bucket that has any, by its number since the epoch; without a width all is bucket 0."""
-    rows, parameters = _rows(group).query.sql_with_params()
-    bucket = "0" if width_s is None else f"{_EPOCH[connection.vendor]} / {width_s:d}"
-    statement = _PERCENTILES.format(bucket=bucket, rows=rows)
     try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            if connection.vendor == "postgresql":
-                cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{READ_MAX_MS}ms"])
+        rows, parameters = _rows(group).query.sql_with_params()
+    except EmptyResultSet:
+        # There is no such service.
+        return {}
+    bucket = "0" if width_s is None else f"{_EPOCH[connection.vendor]} / {width_s:d}"
+    statement = _PERCENTILES[connection.vendor].format(bucket=bucket, rows=rows)
+    try:
+        with statements_within(READ_MAX_MS), connection.cursor() as cursor:
             cursor.execute(statement, parameters)
             return {number: Durations(*figures) for number, *figures in cursor.fetchall()}
-    except OperationalError as error:
-        if isinstance(error.__cause__, errors.QueryCanceled):
-            raise Invalid(
-                f"There is more to read than {READ_MAX_MS // 1000} s suffice for; "
-                "name a service or task, or ask for a shorter time.",
-                code="too_much_to_read",
-            ) from error
-        raise
+    except TookTooLong as error:
+        raise Invalid(
+            f"There is more to read than {READ_MAX_MS // 1000} s suffice for; "
+            "name a service or task, or ask for a shorter time.",
+            code="too_much_to_read",
+        ) from error

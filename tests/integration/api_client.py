@@ -34,11 +34,11 @@ def user_in(role, **fields):
     return UserFactory(role=role, **fields)
 
 
-def api_as(role, scope=ApiToken.Scope.ADMIN):
-    """A program with a token of that scope of a user in that role."""
+def api_as(role, scope=ApiToken.Scope.ADMIN, **fields):
+    """A program with a token of that scope, and with these columns, of a user in that role."""
     user = user_in(role)
     secret = f"opt_of_{user.username}"
-    ApiTokenFactory(secret=secret, name=f"token of {user.username}", user=user, scope=scope)
+    ApiTokenFactory(secret=secret, name=f"token of {user.username}", user=user, scope=scope, **fields)
     return Api(headers={"Authorization": f"Bearer {secret}"})
 
 

@@ -16,6 +16,10 @@ from rest_framework import serializers
 from controlplane.common.clean import BIGINT_MAX, NESTING_MAX, clean_text
 
 OFFSET_MAX = 2**31 - 1
+# Whoever asks from the beginning or to the end of the calendar means always. So near to them a moment could not be
+# written in another zone, nor an hour taken off or a week be added.
+EARLIEST = datetime(1, 2, 1, tzinfo=UTC)
+LATEST = datetime(9999, 12, 1, tzinfo=UTC)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _EPOCH = re.compile(r"[+-]?[0-9]{1,12}(\.[0-9]{1,9})?")
 # A plus sign that nobody escaped in a query arrives as a space.
@@ -90,7 +94,7 @@ class IdField(serializers.UUIDField):
 
 
 class TimestampField(serializers.Field[Any, Any, Any, Any]):
-    """ISO 8601 with any offset, none (UTC) or epoch seconds in; settings.TIME_ZONE out."""
+    """ISO 8601 with any offset, none (UTC) or epoch seconds in, from EARLIEST to LATEST; settings.TIME_ZONE out."""
 
     default_error_messages = {"datetime_parsing": "Input should be a valid datetime"}
 
@@ -100,11 +104,13 @@ class TimestampField(serializers.Field[Any, Any, Any, Any]):
         text = data.strip()
         try:
             if _EPOCH.fullmatch(text):
-                return datetime.fromtimestamp(float(text), UTC)
-            moment = datetime.fromisoformat(_UNESCAPED_OFFSET.sub(r"+\1", text))
-            return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+                moment = datetime.fromtimestamp(float(text), UTC)
+            else:
+                moment = datetime.fromisoformat(_UNESCAPED_OFFSET.sub(r"+\1", text))
+                moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
         except (ValueError, OverflowError, OSError):
             self.fail("datetime_parsing")
+        return min(max(moment, EARLIEST), LATEST)
 
     def to_representation(self, value: datetime) -> str:
         return iso(value)

@@ -80,10 +80,14 @@ def among(path: str) -> Condition:
     return lambda values: Q(**{f"{path}__in": values})
 
 
+def exact_name(help_text: str) -> TextField:
+    """Reads a name, spaces and all."""
+    return TextField(required=False, trim_whitespace=False, max_length=NAME_MAX, help_text=help_text)
+
+
 def named(path: str, help_text: str) -> ApiFilter:
-    """An exact name, spaces and all."""
-    reads = TextField(required=False, trim_whitespace=False, max_length=NAME_MAX, help_text=help_text)
-    return ApiFilter(reads, exactly(path))
+    """An exact name."""
+    return ApiFilter(exact_name(help_text), exactly(path))
 
 
 def any_of(path: str, choices: Any, help_text: str = "") -> ApiFilter:

@@ -110,6 +110,16 @@ def test_secret_is_shown_once_and_works():
     assert "secret" not in admin.get(f"tokens/{made['id']}").json()
 
 
+def test_token_until_the_end_of_the_calendar_is_shown_in_any_zone(settings):
+    settings.TIME_ZONE = "Asia/Shanghai"
+    admin = api_in_session("admin")
+
+    made = admin.post("tokens", {"name": "ci", "expires_at": "9999-12-31T23:59:59Z"})
+
+    assert (made.status_code, made.json()["expires_at"]) == (200, "9999-12-01T08:00:00+08:00")
+    assert admin.get("tokens").json()["items"][0]["expires_at"] == "9999-12-01T08:00:00+08:00"
+
+
 def test_what_is_not_said_is_as_little_as_can_be():
     made = api_in_session("operator").post("tokens", {"name": "ci"}).json()
 

@@ -252,3 +252,17 @@ def test_columns_that_are_not_asked_for_are_not_read(api, django_assert_num_quer
     statement = queries.captured_queries[-1]["sql"]
     assert [name for name in ("traceback", "meta") if f'"{name}"' not in statement] == spared
     assert set(body.get("items", [body])[0]) == set(fields.split(","))
+
+
+def test_history_of_few_environments_is_asked_for_by_the_services_in_them(django_assert_num_queries):
+    api = api_as("viewer", environments=["prod"])
+    EventFactory(event_id="other")
+    EventFactory(event_id="own", instance=InstanceFactory(service__environment="prod"))
+    api.get("services")
+
+    with django_assert_num_queries(3) as queries:
+        assert found(api) == ["own"]
+
+    # By a join PostgreSQL would read everybody's events until it has a page of these.
+    _joined, condition = queries[-1]["sql"].split("WHERE")
+    assert '"environment"' not in condition

@@ -79,7 +79,6 @@ def test_no_rows_need_no_statement(django_assert_num_queries):
 @pytest.mark.parametrize("way", ["update", "upsert"])
 def test_callers_at_once_do_not_lock_each_other_out(way):
     ids = [instance.pk for instance in InstanceFactory.create_batch(40)]
-    barrier, failures = threading.Barrier(2), []
 
     def change(order, number):
         if way == "update":
@@ -87,9 +86,34 @@ def test_callers_at_once_do_not_lock_each_other_out(way):
         else:
             bulk.upsert(TaskControls, ("instance", "controls", "updated_at"), [(pk, [number], NOW) for pk in order])
 
-    def update_rounds(order):
+    assert failures_at_once(change, ids) == []
+
+
+@pytest.mark.needs_postgres
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("rows_min", [1, 1000], ids=["copy first", "insert"])
+def test_callers_with_the_same_rows_at_once_do_not_lock_each_other_out(rows_min, monkeypatch):
+    monkeypatch.setattr(copying, "ROWS_MIN", rows_min)
+    monkeypatch.setattr(copying, "WARY_FOR_S", 0)
+    instance = InstanceFactory()
+
+    def change(order, number):
+        new_samples(instance, *((f"{number} {window}", 0) for window in order))
+
+    assert failures_at_once(change, range(200)) == []
+    assert CustomMetric.objects.count() == 200 * ROUNDS
+
+
+ROUNDS = 40
+
+
+def failures_at_once(change, items):
+    """What two threads run into that call `change` at the same time, again and again, one of them backwards."""
+    barrier, failures = threading.Barrier(2), []
+
+    def rounds(order):
         try:
-            for number in range(40):
+            for number in range(ROUNDS):
                 barrier.wait(30)
                 with transaction.atomic():
                     change(order, number)
@@ -99,13 +123,12 @@ def test_callers_at_once_do_not_lock_each_other_out(way):
         finally:
             connections.close_all()
 
-    threads = [threading.Thread(target=update_rounds, args=(order,)) for order in (ids, ids[::-1])]
+    threads = [threading.Thread(target=rounds, args=(order,)) for order in (items, items[::-1])]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-
-    assert failures == []
+    return failures
 
 
 # --- inserts

@@ -131,6 +131,8 @@ def test_groups_of_instances_tasks_services_and_environments(api):
     assert longest(environment="prod", service=prod.name) == (2, 20)
     assert longest(environment="prod", service=prod.name, task_name="b") == (0, None)
     assert longest(task_name="a") == (2, 20)
+    assert longest(task_name="a", environment="dev") == (0, None)
+    assert longest(task_name="nobody's") == (0, None)
     assert longest(instance_id=[str(first.pk), str(third.pk)]) == (2, 40)
 
 
@@ -198,6 +200,16 @@ def test_what_cannot_be_answered_is_refused(api, query, field):
     response = api.get("metrics/durations/series", HOUR | query)
 
     assert (response.status_code, response.json()["detail"][0]["loc"][:2]) == (422, ["query", field])
+
+
+@pytest.mark.parametrize("query", [{"ended_at": "0001-01-01T00:00:00Z"}, {"ended_at": "9999-12-31T23:59:59.999999Z"}])
+@pytest.mark.parametrize("path", ["metrics/durations", "metrics/durations/series"])
+def test_the_ends_of_the_calendar(api, settings, path, query):
+    settings.TIME_ZONE = "Asia/Shanghai"
+
+    response = api.get(path, query | {"bucket_s": 7 * 86400})
+
+    assert response.status_code == 200
 
 
 def test_an_unknown_service(api):

@@ -33,17 +33,23 @@ def queries(django_db_setup, django_db_blocker):
     with django_db_blocker.unblock():
         url = urlsplit(os.environ["DATABASE_URL"])
         fill(urlunsplit(url._replace(path=f"/{connection.settings_dict['NAME']}")), SIZE)
-        api = api_as("viewer")
+        # Nothing happens in this environment.
+        Service.objects.filter(environment="staging").update(environment="dev")
         found = {}
-        for path, query in paths():
-            api.get(path, query)
-            with CaptureQueriesContext(
-                connection,
-            ) as captured:
-                response = api.get(path, query)
-            assert response.status_code == 200, (path, response.content)
-            found[path, json.dumps(query)] = [each["sql"] for each in captured.captured_queries]
+        for api, lists in ((api_as("viewer"), paths()), (api_as("viewer", environments=["staging"]), narrowed_paths())):
+            for path, query in lists:
+                api.get(path, query)
+                with CaptureQueriesContext(connection) as captured:
+                    response = api.get(path, query)
+                assert response.status_code == 200, (path, response.content)
+                told = path, json.dumps(query)
+                found.setdefault(told, []).extend(each["sql"] for each in captured.captured_queries)
         yield found
+
+
+def narrowed_paths():
+    for name in ("services", "instances", "sessions", "commands", "events", "history", "metrics/durations"):
+        yield name, {}
 
 
 def paths():
@@ -53,6 +59,9 @@ def paths():
     yield "events", {"kind": "cancelled"}
     yield "events", {"environment": "dev"}
     yield "events", {"offset": 10_000}
+    yield "history", {}
+    for narrowed in ({"level": "error"}, {"task_name": "nobody's"}, {"environment": "staging"}, {"kind": "task.*"}):
+        yield "history", narrowed
     service = Service.objects.get(name="service-0")
     query = {"environment": service.environment}
     instance = Instance.objects.filter(service=service, connectivity="online").first()
@@ -68,6 +77,8 @@ def paths():
     yield service_path(service, "/commands"), query | {"status": "rejected"}
     yield f"instances/{instance.pk}", {}
     yield f"instances/{instance.pk}/commands", {}
+    yield "metrics/durations", {}
+    yield "metrics/durations", {"task_name": "nobody's"}
     yield "metrics/durations", {"service": service.name, "task_name": "task-0"} | query
     yield "metrics/durations/series", {"service": service.name} | query
 
