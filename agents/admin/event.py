@@ -17,6 +17,7 @@ from agents.models import Command, Event
 from agents.selectors.events import events_so_far
 from agents.selectors.visibility import told_to
 from controlplane.access.policy import may_administer
+from controlplane.common.changes import ChangeKind
 from controlplane.console.admin import HistoryAdmin, PageAdmin
 from controlplane.console.formatting import NOTHING, age, cut
 
@@ -105,6 +106,7 @@ class EventAdmin(HistoryAdmin, PageAdmin):
             "command": command,
             "changed_fields": history.changed_fields(obj),
             "origin": history.origin_words(obj),
+            "is_refused_login": obj.kind in {ChangeKind.LOGIN_FAILED, ChangeKind.LOGIN_LOCKED},
             "subject": history.subject_words(obj),
             "subject_url": history.subject_url(obj),
             "delay_ms": max(0.0, (obj.received_at - obj.occurred_at).total_seconds() * 1000),

@@ -273,6 +273,15 @@ def test_what_a_stranger_typed_is_not_kept(unbounded):
     assert the_change() == ("login.failed", "", "auth.user:", "", {"via": "console"})
 
 
+def test_page_of_a_refused_login_says_that_nobody_has_that_name_and_leads_to_those_who_tried(unbounded):
+    log_in(Client(), "stranger", "x")
+
+    page = text_of(console_as("admin").get(url("agents_event_change", Event.objects.get(kind="login.failed").pk)))
+
+    assert "nobody of that name" in page
+    assert page.count(f'href="{url("access_failedlogin_changelist")}"') == 2
+
+
 def test_lockout_is_told(unbounded, settings):
     settings.CONSOLE_LOGIN_MAX_FAILURES = 2
     user = UserFactory(username="ann")
