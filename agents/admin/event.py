@@ -19,14 +19,14 @@ from agents.selectors.visibility import told_to
 from controlplane.access.policy import may_administer
 from controlplane.common.changes import ChangeKind
 from controlplane.console.admin import HistoryAdmin, PageAdmin
-from controlplane.console.formatting import NOTHING, age, cut
+from controlplane.console.formatting import NOTHING, age, badge, cut
 
 SEARCHED = timedelta(days=1)
 
 
 @admin.register(Event)
 class EventAdmin(HistoryAdmin, PageAdmin):
-    list_display = ("what", "level_column", "occurred", "service_column", "instance_column", "about", "told", "by")
+    list_display = ("what", "occurred", "by", "service_column", "instance_column", "about", "told")
     list_filter = (
         OccurredFilter,
         EventFamilyFilter,
@@ -57,12 +57,8 @@ class EventAdmin(HistoryAdmin, PageAdmin):
         return super().get_search_results(request, queryset, search_term)
 
     @admin.display(description=_("Event"), ordering="kind")
-    def what(self, row: Event) -> str:
-        return row.get_kind_display()
-
-    @admin.display(description=_("Level"), ordering="level")
-    def level_column(self, row: Event) -> SafeString:
-        return columns.event_level(row)
+    def what(self, row: Event) -> SafeString:
+        return badge("level", row.level, row.get_kind_display())
 
     @admin.display(description=_("Occurred"), ordering="occurred_at")
     def occurred(self, row: Event) -> SafeString | str:
