@@ -152,7 +152,7 @@ def test_list_of_events_shows_the_level_with_the_kind_and_who_did_it():
 
     badges = re.findall(r'data-state="(\w+)"[^>]*>\s*<span[^>]*>\w+</span>([^<]*)</span>', text_of(response))
     assert badges == [("warn", "Command cancelled")]
-    assert response.context["cl"].list_display[:3] == ["what", "occurred", "by"]
+    assert response.context["cl"].list_display[:3] == ("what", "occurred", "by")
 
 
 def test_names_from_agents_are_escaped():
