@@ -90,6 +90,8 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     )
     filter_horizontal = ()
     superuser_fields = ("is_superuser", "user_permissions")
+    # A form would cut them to what its fields show, and the history would tell that somebody changed them.
+    readonly_fields = ("last_login", "date_joined")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         return super().get_queryset(request).prefetch_related(Prefetch("groups", Group.objects.order_by("name")))
