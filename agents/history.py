@@ -21,6 +21,7 @@ from django.utils.translation import gettext_lazy as _
 from agents.models import Event
 from agents.models.event import EventKind
 from agents.selectors.events import changes_of
+from controlplane.access.login_events import NO_USER
 from controlplane.common.changes import subject_of
 from controlplane.console.formatting import NOTHING, Words, admin_url, exact
 
@@ -69,6 +70,8 @@ def subject_words(event: Event) -> str:
     model = _model(event.subject)
     if model is None:
         return event.subject
+    if event.subject == NO_USER:
+        return gettext("nobody of that name")
     return f"{model._meta.verbose_name} {event.message}".strip()
 
 

@@ -1,5 +1,6 @@
 """`python -m demo`: starts the three agents in the foreground and stops them all on Ctrl-C."""
 
+import argparse
 import importlib.util
 import json
 import os
@@ -211,6 +212,12 @@ def run() -> None:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m demo",
+        description="Start three agents of two services against the portal that runs on this machine.",
+        epilog="PORT and DATA_DIR are those of the portal, if it was given any. Ctrl-C stops all three.",
+    )
+    parser.parse_args()
     try:
         run()
     except DemoError as exc:

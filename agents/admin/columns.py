@@ -4,7 +4,7 @@ from uuid import UUID
 
 from django.utils.safestring import SafeString
 
-from agents.models import Command, Event, Instance, Service, Session
+from agents.models import Command, Instance, Service, Session
 from agents.models.command import CommandKind
 from controlplane.console.formatting import NOTHING, admin_url, badge, link
 
@@ -48,7 +48,3 @@ def command_status(command: Command) -> SafeString:
 
 def session_status(session: Session) -> SafeString:
     return badge("session", session.status, session.get_status_display())
-
-
-def event_level(event: Event) -> SafeString:
-    return badge("level", event.level, event.get_level_display())

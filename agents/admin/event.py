@@ -17,15 +17,16 @@ from agents.models import Command, Event
 from agents.selectors.events import events_so_far
 from agents.selectors.visibility import told_to
 from controlplane.access.policy import may_administer
+from controlplane.common.changes import ChangeKind
 from controlplane.console.admin import HistoryAdmin, PageAdmin
-from controlplane.console.formatting import NOTHING, age, cut
+from controlplane.console.formatting import NOTHING, age, badge, cut
 
 SEARCHED = timedelta(days=1)
 
 
 @admin.register(Event)
 class EventAdmin(HistoryAdmin, PageAdmin):
-    list_display = ("what", "level_column", "occurred", "service_column", "instance_column", "about", "told", "by")
+    list_display = ("what", "occurred", "by", "service_column", "instance_column", "about", "told")
     list_filter = (
         OccurredFilter,
         EventFamilyFilter,
@@ -56,12 +57,8 @@ class EventAdmin(HistoryAdmin, PageAdmin):
         return super().get_search_results(request, queryset, search_term)
 
     @admin.display(description=_("Event"), ordering="kind")
-    def what(self, row: Event) -> str:
-        return row.get_kind_display()
-
-    @admin.display(description=_("Level"), ordering="level")
-    def level_column(self, row: Event) -> SafeString:
-        return columns.event_level(row)
+    def what(self, row: Event) -> SafeString:
+        return badge("level", row.level, row.get_kind_display())
 
     @admin.display(description=_("Occurred"), ordering="occurred_at")
     def occurred(self, row: Event) -> SafeString | str:
@@ -105,6 +102,7 @@ class EventAdmin(HistoryAdmin, PageAdmin):
             "command": command,
             "changed_fields": history.changed_fields(obj),
             "origin": history.origin_words(obj),
+            "is_refused_login": obj.kind in {ChangeKind.LOGIN_FAILED, ChangeKind.LOGIN_LOCKED},
             "subject": history.subject_words(obj),
             "subject_url": history.subject_url(obj),
             "delay_ms": max(0.0, (obj.received_at - obj.occurred_at).total_seconds() * 1000),

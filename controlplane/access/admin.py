@@ -19,6 +19,7 @@ from unfold.forms import UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from controlplane.access.actors import actor_of
+from controlplane.access.lockout import counted_username
 from controlplane.access.models import ApiToken, FailedLogin, SuccessfulLogin
 from controlplane.access.roles import Role
 from controlplane.access.services import create_api_token, revoke_api_token
@@ -89,6 +90,8 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     )
     filter_horizontal = ()
     superuser_fields = ("is_superuser", "user_permissions")
+    # A form would cut them to what its fields show, and the history would tell that somebody changed them.
+    readonly_fields = ("last_login", "date_joined")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         return super().get_queryset(request).prefetch_related(Prefetch("groups", Group.objects.order_by("name")))
@@ -132,7 +135,9 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description=_("Last login"), ordering="last_login")
     def seen(self, row: User) -> SafeString | str:
-        return age(row.last_login)
+        if row.last_login is None:
+            return NOTHING
+        return link(admin_url("access_successfullogin_changelist", q=row.get_username()), age(row.last_login))
 
     @admin.display(description=_("Joined"), ordering="date_joined")
     def joined(self, row: User) -> SafeString | str:
@@ -310,7 +315,12 @@ class LoginHistoryAdmin(HistoryAdmin):
     ordering = ("-attempt_time",)
     date_hierarchy = "attempt_time"
     search_fields = ("=username", "=ip_address")
-    search_help_text = _("A username in lower case, or an address; of IPv6, the network.")
+    search_help_text = _("A username or an address; of IPv6, the network.")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        return super().get_search_results(request, queryset, counted_username(search_term))
 
     @admin.display(description=_("When"), ordering="attempt_time")
     def when(self, row: FailedLogin | SuccessfulLogin) -> SafeString | str:

@@ -66,13 +66,14 @@ def _samples(counts: Mapping[str, float]) -> list[Sample]:
 
 
 def _jobs() -> Iterator[Metric]:
+    # Prometheus keeps a label `job` for itself and would call this one `exported_job`.
     names = sorted(celery_app.conf.beat_schedule)
     known = BackgroundJob.objects.in_bulk(names)
     jobs = [((name,), known[name]) for name in names if name in known]
     yield gauge(
         "portal_background_job_last_success_timestamp_seconds",
         "When a background job last ended well, as Unix time; 0 where it never did.",
-        ("job",),
+        ("background_job",),
         (
             ((name,), job.last_succeeded_at.timestamp() if (job := known.get(name)) and job.last_succeeded_at else 0)
             for name in names
@@ -81,12 +82,12 @@ def _jobs() -> Iterator[Metric]:
     yield gauge(
         "portal_background_job_duration_seconds",
         "How long that run took.",
-        ("job",),
+        ("background_job",),
         [(labels, job.last_duration_ms / 1000) for labels, job in jobs if job.last_duration_ms is not None],
     )
     yield gauge(
         "portal_background_job_failing",
         "Whether its last run failed.",
-        ("job",),
+        ("background_job",),
         [(labels, int(bool(job.last_error))) for labels, job in jobs],
     )

@@ -181,7 +181,17 @@ def json_problem(document: object) -> str:
 @cache
 def _fields_of(serializer_class: type["RequestSerializer"]) -> Any:
     made: Any = serializers.Serializer.fields
-    return made.func(serializer_class())
+    fields = made.func(serializer_class())
+    for each in fields.values():
+        _name_choices(getattr(each, "child", each))
+    return fields
+
+
+def _name_choices(reads: Any) -> None:
+    """Have the refusal of a value say which ones there are."""
+    if isinstance(reads, serializers.ChoiceField):
+        choices = ", ".join(str(choice) for choice in reads.choices)
+        reads.error_messages["invalid_choice"] = f'"{{input}}" is not a valid choice. Choose among: {choices}.'
 
 
 class RequestSerializer(serializers.Serializer[Any]):

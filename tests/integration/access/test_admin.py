@@ -54,8 +54,6 @@ def user_form(user, **changes):
         "email": "",
         "is_active": "on",
         "is_staff": "on",
-        "date_joined_0": "2026-01-01",
-        "date_joined_1": "00:00:00",
         "groups": [],
         **changes,
     }
@@ -70,6 +68,16 @@ def test_admin_makes_nobody_a_superuser():
     user.refresh_from_db()
     assert user.first_name == "Ada"
     assert not user.is_superuser
+
+
+def test_nobody_changes_when_somebody_joined_or_logged_in():
+    user = UserFactory()
+    moments = {"date_joined_0": "2026-01-01", "date_joined_1": "00:00", "last_login_0": "", "last_login_1": ""}
+
+    console_as("superuser").post(url("auth_user_change", user.pk), user_form(user, first_name="Ada", **moments))
+
+    changed = User.objects.get(pk=user.pk)
+    assert (changed.first_name, changed.date_joined) == ("Ada", user.date_joined)
 
 
 def test_admin_touches_no_superuser():

@@ -190,7 +190,7 @@ def test_console_login_form_is_locked_with_a_page(ann):
 
     assert statuses == [200] * 5
     assert (response.status_code, response["Retry-After"]) == (429, "900")
-    assert "Logins like this one are refused for 15 minutes." in response.content.decode()
+    assert "for 15 minutes, whatever the password. Wait, or ask whoever runs this portal" in response.content.decode()
     assert answer(Visitor().login("ann")) == LOCKED
 
 

@@ -48,6 +48,18 @@ def test_history_is_found_by_address(history):
     assert page.context["cl"].result_count == 0
 
 
+def test_history_is_found_by_any_spelling_of_a_username(history):
+    page = console_as("admin").get(url("access_failedlogin_changelist"), {"q": " ANN"})
+
+    assert page.context["cl"].result_count == 5
+
+
+def test_list_of_people_leads_to_their_logins(history):
+    page = text_of(console_as("admin").get(url("auth_user_changelist"), {"q": "ann"}))
+
+    assert f'href="{url("access_successfullogin_changelist")}?q=ann"' in page
+
+
 @pytest.mark.parametrize("name", LISTS)
 @pytest.mark.parametrize(("role", "status"), [("viewer", 403), ("operator", 403), ("admin", 200)])
 def test_history_is_for_administrators(name, role, status):

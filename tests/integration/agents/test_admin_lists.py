@@ -1,5 +1,6 @@
 """The lists of the console: what they cost, what they show, and that nothing is changed through them."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -142,6 +143,16 @@ def test_event_families_narrow_the_list():
     page = console_as().get(url("agents_event_changelist"), {"family": "task."})
 
     assert list(page.context["cl"].result_list) == [task]
+
+
+def test_list_of_events_shows_the_level_with_the_kind_and_who_did_it():
+    EventFactory(kind="command.cancelled", level="warn", actor="ann")
+
+    response = console_as("admin").get(url("agents_event_changelist"))
+
+    badges = re.findall(r'data-state="(\w+)"[^>]*>\s*<span[^>]*>\w+</span>([^<]*)</span>', text_of(response))
+    assert badges == [("warn", "Command cancelled")]
+    assert response.context["cl"].list_display[:3] == ("what", "occurred", "by")
 
 
 def test_names_from_agents_are_escaped():

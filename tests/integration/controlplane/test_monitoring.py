@@ -150,6 +150,10 @@ def test_the_example_loads_the_alerts_and_scrapes_the_portal_under_the_name_that
     assert (job["job_name"], job["metrics_path"], job["authorization"]["type"]) == ("portal", "/metrics", "Bearer")
 
 
+def test_nothing_is_exported_under_a_label_that_prometheus_keeps_for_itself(exported):
+    assert [name for name, labels in exported.items() if labels & ITS_OWN_LABELS] == []
+
+
 def test_each_metric_is_explained(exported):
     operations = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 

@@ -375,11 +375,11 @@ def test_background_jobs_tell_when_they_last_ended_well(client):
     samples = scrape(client)
 
     name = "portal_background_job_last_success_timestamp_seconds"
-    assert value(samples, name, job="sweep-liveness") == pytest.approx(now.timestamp(), abs=0.01)
-    assert {labels["job"] for labels, _ in samples[name]} == set(celery_app.conf.beat_schedule)
-    assert value(samples, name, job="apply-retention") == 0
-    assert samples["portal_background_job_duration_seconds"] == [({"job": "sweep-liveness"}, 0.25)]
-    assert value(samples, "portal_background_job_failing", job="sweep-liveness") == 1
+    assert value(samples, name, background_job="sweep-liveness") == pytest.approx(now.timestamp(), abs=0.01)
+    assert {labels["background_job"] for labels, _ in samples[name]} == set(celery_app.conf.beat_schedule)
+    assert value(samples, name, background_job="apply-retention") == 0
+    assert samples["portal_background_job_duration_seconds"] == [({"background_job": "sweep-liveness"}, 0.25)]
+    assert value(samples, "portal_background_job_failing", background_job="sweep-liveness") == 1
 
 
 def published(**changes):

@@ -104,14 +104,12 @@ def test_wrong_body_is_refused(api, session, body, expected):
     assert not Command.objects.exists()
 
 
-def test_problem_tells_what_was_sent(api, session):
+def test_problem_tells_what_was_sent_and_what_there_is(api, session):
     response = api.post(path_of(session.instance), {"kind": "reboot"})
 
-    assert response.json() == {
-        "detail": [
-            {"type": "enum", "loc": ["body", "kind"], "msg": '"reboot" is not a valid choice.', "input": "reboot"}
-        ]
-    }
+    choices = ", ".join(CommandKind.values)
+    message = f'"reboot" is not a valid choice. Choose among: {choices}.'
+    assert response.json() == {"detail": [{"type": "enum", "loc": ["body", "kind"], "msg": message, "input": "reboot"}]}
 
 
 def test_problem_of_a_missing_field_shows_what_lacks_it(api, session):
