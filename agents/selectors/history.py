@@ -9,7 +9,7 @@ from django.db.models import BooleanField, Case, QuerySet, Value, When
 from agents.models import Event
 from agents.models.event import NOTABLE
 from agents.selectors.events import events_so_far
-from agents.selectors.visibility import Environments, within
+from agents.selectors.visibility import Environments, told_to, within
 from controlplane.common.errors import NotFound
 from controlplane.common.search import MayMention, Mentions
 
@@ -28,9 +28,13 @@ READ_MAX_ROWS: Final = 20_000
 FREQUENT: Final = 10_000
 
 
-def history(*, environments: Environments = None) -> QuerySet[Event]:
-    """Events of every kind with their service; where it is gone, or there was none, its fields are None."""
-    return events_so_far().select_related("service").filter(within(environments, "service__environment"))
+def history(*, administrator: bool, environments: Environments = None) -> QuerySet[Event]:
+    """Events of every kind that somebody may read, see `told_to`, with their service.
+
+    Where it is gone, or there was none, its fields are None.
+    """
+    told = events_so_far().filter(told_to(administrator=administrator))
+    return told.select_related("service").filter(within(environments, "service__environment"))
 
 
 def mentioning(rows: QuerySet[Event], search: str) -> QuerySet[Event]:
@@ -59,9 +63,12 @@ def _is_frequent(search: str) -> bool:
     return found.values("pk")[:FREQUENT].count() == FREQUENT
 
 
-def get_event(event_id: int, *, environments: Environments = None, without: Collection[str] = ()) -> Event:
+def get_event(
+    event_id: int, *, administrator: bool, environments: Environments = None, without: Collection[str] = ()
+) -> Event:
     """The event with its service, or NotFound; columns in `without` are not read."""
-    event = history(environments=environments).filter(pk=event_id).defer(*without).first()
+    told = history(administrator=administrator, environments=environments)
+    event = told.filter(pk=event_id).defer(*without).first()
     if event is None:
         raise NotFound(f"event {event_id} was not found", code="event_not_found")
     return event

@@ -191,6 +191,19 @@ async def test_filters_ordering_and_fields_hold_for_files(small_batches):
     assert table == records
 
 
+@pytest.mark.parametrize(("role", "told"), [("viewer", []), ("admin", ["login.succeeded"])])
+async def test_history_file_holds_what_may_be_told(role, told):
+    def stocked_as():
+        EventFactory(kind="login.succeeded", subject="auth.user:3", actor="root")
+        return {"Authorization": api_as(role).headers["Authorization"]}
+
+    headers = await database_sync_to_async(stocked_as)()
+
+    call = await Call("history", headers, "subject=auth.user:3&format=ndjson").whole()
+
+    assert [record["kind"] for record in call.records] == told
+
+
 @pytest.mark.parametrize("file_format", FORMATS)
 async def test_wrong_query_is_told_before_the_file_begins(file_format):
     headers = await stocked()
