@@ -21,6 +21,7 @@ from rest_framework.utils.encoders import JSONEncoder
 
 from controlplane.common.rest.sparse import names_of, sparse
 from controlplane.common.rest.streaming import FileStream, take_slot
+from controlplane.common.serving import hang_up_of
 
 BATCH_ROWS: Final = 500
 BYTE_ORDER_MARK: Final = "\ufeff"
@@ -84,7 +85,12 @@ def export(request: Request, file_format: FileFormat, exported: Export) -> HttpR
     is_csv = file_format == FileFormat.CSV
     parts = csv_parts(exported) if is_csv else ndjson_parts(exported)
     # Nothing that could stand at the end of a CSV tells an error from a record: there the connection is cut.
-    stream = FileStream(parts, take_slot(str(request.user.pk)), on_error=None if is_csv else _BROKEN_OFF)
+    stream = FileStream(
+        parts,
+        take_slot(str(request.user.pk)),
+        on_error=None if is_csv else _BROKEN_OFF,
+        hang_up=hang_up_of(request._request),  # noqa: SLF001 -- DRF offers no other way to the scope
+    )
     return StreamingHttpResponse(stream, headers=headers)
 
 
