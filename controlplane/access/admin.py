@@ -19,6 +19,7 @@ from unfold.forms import UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from controlplane.access.actors import actor_of
+from controlplane.access.lockout import UNKNOWN_MARK
 from controlplane.access.models import ApiToken, FailedLogin, SuccessfulLogin
 from controlplane.access.roles import Role
 from controlplane.access.services import create_api_token, revoke_api_token
@@ -338,7 +339,8 @@ class LoginHistoryAdmin(HistoryAdmin):
 
     @admin.display(description=_("Username"), ordering="username")
     def who(self, row: FailedLogin | SuccessfulLogin) -> SafeString | str:
-        return cut(row.username or NOTHING, 60)
+        name = row.username or NOTHING
+        return cut(gettext("Unknown user %s") % name if name.startswith(UNKNOWN_MARK) else name, 60)
 
     @admin.display(description=_("Address"), ordering="ip_address")
     def address(self, row: FailedLogin | SuccessfulLogin) -> str:
