@@ -10,8 +10,10 @@ import pytest
 from asgiref.testing import ApplicationCommunicator
 from channels.db import database_sync_to_async
 from django.db import OperationalError
+from django.utils import timezone
 
 from agents.models import Event
+from controlplane.access.models import ApiToken
 from controlplane.asgi import application
 from controlplane.common.rest import collections, exports, lists, streaming
 from tests.factories import (
@@ -253,6 +255,24 @@ async def test_as_many_files_as_may_be_made_at_once_and_no_more(small_batches, m
     assert (refused.status, refused.headers["retry-after"]) == (429, "10")
     assert list(json.loads(refused.body)) == ["detail"]
     assert (page.status, after.status) == (200, 200)
+
+
+async def test_file_ends_with_the_token_that_it_was_asked_for_with(small_batches, monkeypatch):
+    headers = await stocked()
+    monkeypatch.setattr(streaming, "RECHECK_S", 0)
+    read = exports.Export.records
+
+    def revoking(self):
+        for records in read(self):
+            ApiToken.objects.update(revoked_at=timezone.now())
+            yield records
+
+    monkeypatch.setattr(exports.Export, "records", revoking)
+
+    call = await Call("history", headers, "format=ndjson&fields=event_id").whole()
+
+    assert [record.get("event_id") for record in call.records] == ["e4", "e3", None]
+    assert call.records[-1]["error"]["code"] == "export_interrupted"
 
 
 async def test_client_that_leaves_gives_its_place_back_and_stops_the_work(small_batches, monkeypatch):
