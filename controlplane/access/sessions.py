@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from controlplane.access.models import ConsoleSession
-from controlplane.access.services import hash_secret
+from controlplane.common.tokens import hash_secret
 
 
 class SessionStore(DatabaseStore):
