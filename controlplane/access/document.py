@@ -43,7 +43,8 @@ def document() -> str:
         "## Sockets\n",
         *(_socket(path, rules) for path, rules in SOCKETS.items()),
         "## Console, by model\n",
-        "Destructive commands (drain, restart, shutdown) also need a recent login.\n",
+        "Destructive commands (drain, restart, shutdown) also need a recent login, and so does what gives rights: adding\n"
+        "users, groups and API tokens, changing users and groups, and new passwords.\n",
         _table(
             ("model", "view", "add", "change", "delete", "more pages", "actions"),
             (_model(label, rules) for label, rules in sorted(MODELS.items())),
