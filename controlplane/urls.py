@@ -5,11 +5,12 @@ from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path, re_path, register_converter
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from agents.admin.home import live_home
 from agents.gateways.onestep.views import presence
 from controlplane.access.table import UNKNOWN_ROUTE
+from controlplane.common.rest.document import DocumentView
 from controlplane.common.rest.paths import NameConverter
 from controlplane.common.rest.views import NotFoundView
 from controlplane.console.views import browsers_log_in, change_own_password, favicon, login_again
@@ -39,7 +40,7 @@ urlpatterns = [
     path("api/v1/", include("controlplane.access.api.urls")),
     path("api/v1/", include("agents.api.urls")),
     path("api/v1/", include("tasks_app.api.urls")),
-    path("api/schema/", browsers_log_in(SpectacularAPIView.as_view()), name="api-schema"),
+    path("api/schema/", browsers_log_in(DocumentView.as_view()), name="api-schema"),
     path("api/docs/", _api_docs, name="api-docs"),
     re_path(UNKNOWN_ROUTE, NotFoundView.as_view()),
 ]

@@ -7,6 +7,7 @@ from agents.api.fleet import FleetView
 from agents.api.serializers import HistorySerializer
 from agents.models import Event
 from agents.selectors.history import get_event, history
+from controlplane.access.policy import may_administer
 from controlplane.common.database import TookTooLong, statements_within
 from controlplane.common.rest.collections import Collection, detail, detail_query, not_wanted
 from controlplane.common.rest.errors import RequestInvalid, problem
@@ -28,11 +29,14 @@ TOO_WIDE = f"The search took longer than {SEARCH_TIMEOUT_MS} ms. Name a time, a 
 
 
 class HistoryView(FleetView):
-    """Everything that happened, in the portal and at its agents. Leave `traceback` and `meta` out where you can."""
+    """Everything that happened, in the portal and at its agents. Leave `traceback` and `meta` out where you can.
+
+    What was done to people, their roles and their tokens, logins too, is there for administrators alone.
+    """
 
     @endpoint("Events of every kind", query=HISTORY.query, responds=HISTORY.page, tagged=True)
     def get(self) -> HttpResponseBase:
-        rows = history(environments=self.environments)
+        rows = history(administrator=may_administer(self.request), environments=self.environments)
         if "q" not in self.query:
             return HISTORY.answer(self, rows)
         try:
@@ -52,5 +56,10 @@ class HistoryEventView(FleetView):
     )
     def get(self) -> HttpResponseBase:
         spared = not_wanted(self, HISTORY.wide)
-        event = get_event(self.params["event_id"], environments=self.environments, without=spared)
+        event = get_event(
+            self.params["event_id"],
+            administrator=may_administer(self.request),
+            environments=self.environments,
+            without=spared,
+        )
         return detail(self, HistorySerializer, event)

@@ -9,7 +9,7 @@ from django.db.models import BooleanField, Case, QuerySet, Value, When
 from agents.models import Event, Service
 from agents.models.event import NOTABLE
 from agents.selectors.events import events_so_far
-from agents.selectors.visibility import Environments, within
+from agents.selectors.visibility import Environments, told_to, within
 from controlplane.common.errors import NotFound
 from controlplane.common.search import MayMention, Mentions
 
@@ -28,13 +28,13 @@ READ_MAX_ROWS: Final = 20_000
 FREQUENT: Final = 10_000
 
 
-def history(*, environments: Environments = None) -> QuerySet[Event]:
-    """Events of every kind with their service; where it is gone, or there was none, its fields are None.
+def history(*, administrator: bool, environments: Environments = None) -> QuerySet[Event]:
+    """Events of every kind that somebody may read, see `told_to`, with their service.
 
-    Narrowed, it asks for the services first (one query more): of an environment in which hardly anything happens,
-    PostgreSQL would else read all history for a page.
+    Where it is gone, or there was none, its fields are None. Narrowed, it asks for the services first (one query more):
+    of an environment in which hardly anything happens, PostgreSQL would else read all history for a page.
     """
-    rows = events_so_far().select_related("service")
+    rows = events_so_far().filter(told_to(administrator=administrator)).select_related("service")
     if environments is None:
         return rows
     services = Service.objects.filter(within(environments, "environment"))
@@ -67,9 +67,12 @@ def _is_frequent(search: str) -> bool:
     return found.values("pk")[:FREQUENT].count() == FREQUENT
 
 
-def get_event(event_id: int, *, environments: Environments = None, without: Collection[str] = ()) -> Event:
+def get_event(
+    event_id: int, *, administrator: bool, environments: Environments = None, without: Collection[str] = ()
+) -> Event:
     """The event with its service, or NotFound; columns in `without` are not read."""
-    event = history(environments=environments).filter(pk=event_id).defer(*without).first()
+    told = history(administrator=administrator, environments=environments)
+    event = told.filter(pk=event_id).defer(*without).first()
     if event is None:
         raise NotFound(f"event {event_id} was not found", code="event_not_found")
     return event

@@ -1,6 +1,5 @@
 """Agent tokens: making, checking and revoking what agents show at the door."""
 
-import hashlib
 import hmac
 import secrets
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from controlplane.common.actors import Actor
 from controlplane.common.changes import ChangeKind, change_of, record_changes
 from controlplane.common.hints import hint_replicas
 from controlplane.common.snapshots import NOTHING, difference, snapshot
+from controlplane.common.tokens import hash_secret
 
 # Dialects that a gateway speaks; tokens for others would open no door.
 OFFERED_DIALECTS = (Dialect.ONESTEP,)
@@ -35,11 +35,6 @@ class Credential:
 
     def speaks_for(self, environment: str) -> bool:
         return not self.environments or environment in self.environments
-
-
-def hash_secret(secret: str) -> str:
-    """SHA-256 in hex: the secret has 256 random bits, so a slow hash would only slow the door."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @transaction.atomic

@@ -19,11 +19,11 @@ from unfold.forms import UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from controlplane.access.actors import actor_of
-from controlplane.access.lockout import counted_username
+from controlplane.access.lockout import UNKNOWN_MARK, counted_username
 from controlplane.access.models import ApiToken, FailedLogin, SuccessfulLogin
 from controlplane.access.roles import Role
 from controlplane.access.services import create_api_token, revoke_api_token
-from controlplane.console.admin import HistoryAdmin, ModelAdmin
+from controlplane.console.admin import HistoryAdmin, ModelAdmin, after_recent_login
 from controlplane.console.formatting import NOTHING, admin_url, age, badge, cut, link
 from controlplane.console.tokens import TokenAdmin, TokenForm, environments_field, words
 
@@ -62,8 +62,22 @@ def _require_password(form: Any) -> None:
     form.fields["password2"].required = True
 
 
+class RightsAdmin(ModelAdmin):
+    """Forms that say what people may do. They are opened, and changes stored, after a recent login only."""
+
+    @after_recent_login("GET", "POST")
+    def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        response: HttpResponse = super().add_view(request, *args, **kwargs)
+        return response
+
+    @after_recent_login("POST")
+    def change_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        response: HttpResponse = super().change_view(request, *args, **kwargs)
+        return response
+
+
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
+class UserAdmin(RightsAdmin, DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     """Only a superuser makes superusers or hands out single permissions.
 
     Nobody touches people who may do more than oneself, nor puts anybody into a group that may.
@@ -143,6 +157,7 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     def joined(self, row: User) -> SafeString | str:
         return age(row.date_joined)
 
+    @after_recent_login("GET", "POST")
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002
         """The page that gives somebody else a new password, in one transaction with the event that says so."""
         with transaction.atomic():
@@ -188,7 +203,7 @@ def _permissions_beyond(user: Any) -> QuerySet[Permission]:
 
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
+class GroupAdmin(RightsAdmin, DjangoGroupAdmin, ModelAdmin):
     """The three roles are groups; more groups may be made, but a role is neither renamed nor deleted.
 
     Only a superuser says what a group may do: otherwise an administrator could raise oneself through the own group.
@@ -199,7 +214,8 @@ class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
     list_fullwidth = True
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Group]:
-        return super().get_queryset(request).annotate(member_count=Count("user"))
+        rows: QuerySet[Group] = super().get_queryset(request)
+        return rows.annotate(member_count=Count("user"))
 
     @admin.display(description=_("Group"), ordering="name")
     def role(self, row: Group) -> str:
@@ -283,6 +299,10 @@ class ApiTokenAdmin(TokenAdmin):
     def get_page_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
         return ApiToken.objects.select_related("user")
 
+    @after_recent_login("GET", "POST")
+    def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return super().add_view(request, *args, **kwargs)
+
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """A token acts as its user, so nobody makes one for a superuser but a superuser."""
         if db_field.name == "user":
@@ -328,7 +348,8 @@ class LoginHistoryAdmin(HistoryAdmin):
 
     @admin.display(description=_("Username"), ordering="username")
     def who(self, row: FailedLogin | SuccessfulLogin) -> SafeString | str:
-        return cut(row.username or NOTHING, 60)
+        name = row.username or NOTHING
+        return cut(gettext("Unknown user %s") % name if name.startswith(UNKNOWN_MARK) else name, 60)
 
     @admin.display(description=_("Address"), ordering="ip_address")
     def address(self, row: FailedLogin | SuccessfulLogin) -> str:

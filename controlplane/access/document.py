@@ -22,6 +22,10 @@ _WORDS: Final[Mapping[Rule, str]] = {
     Role.OPERATOR: "operator",
     Role.ADMIN: "admin",
 }
+_RECENT_LOGINS: Final = """\
+Destructive commands (drain, restart, shutdown) also need a recent login, and so does what gives rights: adding users,
+groups and API tokens, changing users and groups, and new passwords.
+"""
 _INTRODUCTION: Final = """\
 # Who may do what
 
@@ -43,7 +47,7 @@ def document() -> str:
         "## Sockets\n",
         *(_socket(path, rules) for path, rules in SOCKETS.items()),
         "## Console, by model\n",
-        "Destructive commands (drain, restart, shutdown) also need a recent login.\n",
+        _RECENT_LOGINS,
         _table(
             ("model", "view", "add", "change", "delete", "more pages", "actions"),
             (_model(label, rules) for label, rules in sorted(MODELS.items())),

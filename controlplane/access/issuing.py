@@ -12,11 +12,11 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
 from controlplane.access.models import ApiToken
-from controlplane.access.policy import SCOPE_CAP
+from controlplane.access.policy import ADMIN_TOKEN_NEEDS_RECENT_LOGIN, SCOPE_CAP
 from controlplane.access.roles import Role
 from controlplane.access.services import create_api_token, revoke_api_token
 from controlplane.common.actors import Actor
-from controlplane.common.errors import Conflict, Forbidden, Invalid, NotFound
+from controlplane.common.errors import Conflict, Forbidden, Invalid, NotFound, Unauthorized
 from controlplane.common.tokens import narrowed_to
 
 
@@ -24,7 +24,8 @@ from controlplane.common.tokens import narrowed_to
 class Requester:
     """Who asks: a user in the role that counts for this request, by a token or in a session (None).
 
-    `environments` are those that the token is narrowed to, None where it is not.
+    `environments` are those that the token is narrowed to, None where it is not. `logged_in_recently` is about a
+    session, and False for a token.
     """
 
     user: User
@@ -32,6 +33,7 @@ class Requester:
     actor: Actor
     token: ApiToken | None
     environments: frozenset[str] | None
+    logged_in_recently: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,14 @@ def get_visible_token(requester: Requester, token_id: int) -> ApiToken:
 def issue_token(requester: Requester, wish: TokenWish) -> tuple[ApiToken, str]:
     """The stored token and its secret, which cannot be had again.
 
-    Raises Forbidden where the requester may not have it, Invalid where there is no such user, and Conflict where the
-    name is taken.
+    Raises Forbidden where the requester may not have it, Unauthorized where the login is too old for it, Invalid where
+    there is no such user, and Conflict where the name is taken.
     """
     if SCOPE_CAP[ApiToken.Scope(wish.scope)].rank > requester.role.rank:
         raise Forbidden("a token may not do more than who makes it")
+    # Such a token stops instances without a login: made with an old one, it would be a way around.
+    if wish.scope == ApiToken.Scope.ADMIN and requester.token is None and not requester.logged_in_recently:
+        raise Unauthorized(ADMIN_TOKEN_NEEDS_RECENT_LOGIN)
     user = _user_for(requester, wish.username)
     environments = environments_for(requester.environments, wish.environments)
     expires_at = _end_for(requester, wish.expires_at)

@@ -8,7 +8,8 @@ Three limits, each over CONSOLE_LOGIN_FAILURE_WINDOW_S:
 - One username over all addresses: CONSOLE_LOGIN_USERNAME_MAX_FAILURES.
 
 The last two do not hold up a person who is logged in, or at an address from which that person logged in within
-RETENTION_LOGINS_DAYS: a stranger can use them up, but not from there. Usernames that nobody has count like others.
+RETENTION_LOGINS_DAYS: a stranger can use them up, but not from there. Usernames that nobody has count like others, but
+are not kept: people type passwords into the wrong field.
 
 Each attempt is stored as failed before the password is looked at and taken back when it was right, so that attempts
 at the same moment count as well. What a limit refuses is not stored: nobody fills the table, or prolongs a lock, by
@@ -30,6 +31,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 
 from controlplane.access.models import FailedLogin, SuccessfulLogin
 from controlplane.access.sessions import keep_only_session
@@ -42,12 +44,16 @@ _USERNAME_MAX = 255
 # Of an IPv6 address: networks are handed out by this many bits, and one customer has all addresses of such a network.
 _IPV6_NETWORK_BITS = 64
 _ATTEMPT = "_login_attempt"
+# What stands before the mark of a name that nobody has; no username may hold it.
+UNKNOWN_MARK = "?"
+_MARK_DIGITS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What became of the attempt that a request made: its row, or until when it is refused."""
+    """What became of the attempt that a request made: its row, or until when it is refused. `username` is counted."""
 
+    username: str
     failure: FailedLogin | None = None
     refused_until: datetime | None = None
 
@@ -56,26 +62,26 @@ class LoginGuard(AxesHandler):  # type: ignore[misc]
     """Called by axes' authentication backend before the password is looked at, and by the signals of the outcome."""
 
     def is_allowed(self, request: HttpRequest, credentials: dict[str, Any] | None = None) -> bool:
-        attempt = _begin(request, counted_username((credentials or {}).get(User.USERNAME_FIELD)), timezone.now())
+        attempt = _begin(request, tried_username((credentials or {}).get(User.USERNAME_FIELD)), timezone.now())
         setattr(request, _ATTEMPT, attempt)
         return attempt.failure is not None
 
     def user_login_failed(
         self,
         sender: object,  # noqa: ARG002 -- axes' signature
-        credentials: dict[str, Any],
+        credentials: dict[str, Any],  # noqa: ARG002
         request: Any = None,
         **kwargs: Any,  # noqa: ARG002
     ) -> None:
-        if request is None:
+        attempt: Attempt | None = getattr(request, _ATTEMPT, None)
+        if attempt is None:
             return
-        username = counted_username(credentials.get(User.USERNAME_FIELD))
         if refused_for_s(request):
             # Tells axes' middleware to put locked_out_answer in the place of the form.
             request.axes_locked_out = True
-            logger.warning("login.refused username=%r address=%s", username, request.axes_ip_address)
+            logger.warning("login.refused username=%r address=%s", attempt.username, request.axes_ip_address)
         else:
-            logger.warning("login.failed username=%r address=%s", username, request.axes_ip_address)
+            logger.warning("login.failed username=%r address=%s", attempt.username, request.axes_ip_address)
 
     def user_logged_in(
         self,
@@ -116,7 +122,7 @@ class LoginGuard(AxesHandler):  # type: ignore[misc]
     ) -> int:
         """Forget failures, so that whom they hold up may try again at once: `manage.py axes_reset_username NAME`."""
         by_address = Q(ip_address=ip_address) if ip_address else Q()
-        by_username = Q(username=counted_username(username)) if username else Q()
+        by_username = Q(username=tried_username(username)) if username else Q()
         forgotten: int
         forgotten, _ = FailedLogin.objects.filter(
             by_address | by_username if ip_or_username else by_address & by_username
@@ -127,6 +133,17 @@ class LoginGuard(AxesHandler):  # type: ignore[misc]
 def counted_username(given: object) -> str:
     """The name under which attempts are counted: all spellings that mean one user are one."""
     return clean_text(str(given or "").strip().casefold(), _USERNAME_MAX)
+
+
+def tried_username(given: object) -> str:
+    """The name under which an attempt is counted and shown: a user's, else a mark that is another for each name.
+
+    The mark is made with SECRET_KEY: what was typed cannot be found by guessing it again.
+    """
+    typed = clean_text(str(given or "").strip(), _USERNAME_MAX)
+    if User.objects.filter(username__iexact=typed).exists():
+        return counted_username(given)
+    return UNKNOWN_MARK + salted_hmac(__name__, counted_username(given)).hexdigest()[:_MARK_DIGITS]
 
 
 def client_network(request: HttpRequest) -> str | None:
@@ -176,7 +193,7 @@ def _begin(request: Any, username: str, now: datetime) -> Attempt:
     if until is None and not _is_known(request, username, last_login, now):
         until = _crowded_until(username, address, now)
     if until is not None:
-        return Attempt(refused_until=until)
+        return Attempt(username, refused_until=until)
 
     failure = FailedLogin.objects.create(username=username, **_origin_of(request))
     since = max(moment for moment in (window, last_login, last_lock) if moment is not None)
@@ -184,10 +201,10 @@ def _begin(request: Any, username: str, now: datetime) -> Attempt:
     if number > settings.CONSOLE_LOGIN_MAX_FAILURES:
         # Others tried at the same moment, and one of them was the last.
         failure.delete()
-        return Attempt(refused_until=now + timedelta(seconds=settings.CONSOLE_LOGIN_LOCKOUT_S))
+        return Attempt(username, refused_until=now + timedelta(seconds=settings.CONSOLE_LOGIN_LOCKOUT_S))
     if number == settings.CONSOLE_LOGIN_MAX_FAILURES:
         FailedLogin.objects.filter(pk=failure.pk).update(locked_out=True)
-    return Attempt(failure=failure)
+    return Attempt(username, failure=failure)
 
 
 def _last(rows: QuerySet[Any]) -> datetime | None:

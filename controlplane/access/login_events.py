@@ -13,6 +13,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 
 from controlplane.access.actors import address_of, surface_of
+from controlplane.access.backends import stored_username
 from controlplane.access.lockout import refused_for_s
 from controlplane.common.actors import Actor
 from controlplane.common.changes import Change, ChangeKind, change_of, record_changes
@@ -65,7 +66,7 @@ def _note_refusal(kind: ChangeKind, request: HttpRequest | None, username: objec
         return
     _refused.take(now)
     typed = clean_text(username, USERNAME_MAX_CHARS) if isinstance(username, str) else ""
-    user = User.objects.filter(username=typed).only("username").first() if typed else None
+    user = User.objects.filter(username=stored_username(typed)).only("username").first() if typed else None
     nobody = Actor("", address=address_of(request), via=surface_of(request))
     if user is not None:
         record_changes([change_of(kind, user, actor=nobody)])

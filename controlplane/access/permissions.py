@@ -1,17 +1,15 @@
 """The table of controlplane.access.table, enforced. Imported by DRF's settings, so it imports no views."""
 
-from django.http import HttpRequest
-from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from controlplane.access.policy import role_of_request
-from controlplane.access.roles import Role
+from controlplane.access.standing import admission_of, admissions, is_let_in, login_of
 from controlplane.access.table import Door, rule_for
 from controlplane.common.errors import Forbidden, Unauthorized
 from controlplane.common.rest.errors import AUTHENTICATION_REQUIRED
+from controlplane.common.rest.standing import LastingPermission, Stands
 
 
-class IsConsoleUser(BasePermission):
+class IsConsoleUser(LastingPermission):
     """Lets in whoever has the role that the table asks for this route and verb; nobody where it asks for none."""
 
     def has_permission(self, request: Request, view: object) -> bool:
@@ -27,9 +25,9 @@ class IsConsoleUser(BasePermission):
             raise Forbidden(getattr(view, "refusal", "insufficient role"))
         return True
 
-
-def is_let_in(request: HttpRequest | Request, route: str, method: str) -> bool:
-    """Whether whoever makes the request has the role that the table asks for."""
-    rule = rule_for(route, method)
-    role = role_of_request(request)
-    return isinstance(rule, Role) and role is not None and role.rank >= rule.rank
+    def standing_of(self, request: Request) -> Stands:
+        """Whether it would be let in to see the same."""
+        login, admitted = login_of(request), admission_of(request)
+        match = request.resolver_match
+        route = match.route if match else ""
+        return lambda: admissions([login], route=route)[login] == admitted

@@ -21,6 +21,7 @@ from controlplane.common.rest.errors import AUTHENTICATION_REQUIRED
 COMMANDS_NEED_OPERATOR = "insufficient role for command execution"
 DESTRUCTIVE_NEEDS_ADMIN = "admin role required for destructive commands"
 DESTRUCTIVE_NEEDS_RECENT_LOGIN = "recent authentication required for destructive commands"
+ADMIN_TOKEN_NEEDS_RECENT_LOGIN = "recent authentication required to make a token with scope admin"  # noqa: S105 -- a sentence
 
 LOGGED_IN_AT_KEY = "access_logged_in_at"
 _ROLE_ATTRIBUTE = "_access_role"
@@ -83,8 +84,9 @@ def may_administer(request: HttpRequest | Request) -> bool:
 def ensure_may_command(request: HttpRequest | Request, *, destructive: bool) -> None:
     """Let an operator command, and only an admin who logged in lately stop an instance.
 
-    An admin-scoped token of an admin may stop instances without a login: it was made by an admin for unattended use,
-    can be revoked, expires if its maker said so, and no program can type a password. Narrower tokens never may.
+    An admin-scoped token of an admin may stop instances without a login: it was made by an admin after a recent login
+    for unattended use, can be revoked, expires if its maker said so, and no program can type a password. Narrower
+    tokens never may.
 
     Raises Unauthorized where nobody is logged in or the login is too old, Forbidden where the role does not suffice.
     """

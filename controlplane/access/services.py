@@ -1,6 +1,5 @@
 """API tokens: made, revoked, found by their secret."""
 
-import hashlib
 import json
 import logging
 import secrets
@@ -20,6 +19,7 @@ from controlplane.common.changes import ChangeKind, change_of, record_changes
 from controlplane.common.database import any_of
 from controlplane.common.joining import Joiner
 from controlplane.common.snapshots import NOTHING, difference, snapshot
+from controlplane.common.tokens import hash_secret
 
 logger = logging.getLogger(__name__)
 
@@ -28,11 +28,6 @@ SECRET_BYTES = 32
 SHOWN_CHARACTERS = 12
 # A busy program must not cost a write per call.
 LAST_USED_RESOLUTION = timedelta(minutes=1)
-
-
-def hash_secret(secret: str) -> str:
-    """SHA-256 in hex: the secret is random and long, so a slow hash would protect nothing."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @transaction.atomic

@@ -7,16 +7,45 @@ or a dump of it can use a session that is open.
 from typing import Any
 
 from django.contrib.auth import SESSION_KEY
+from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 from django.http import HttpRequest
 from django.utils import timezone
 
 from controlplane.access.models import ConsoleSession
-from controlplane.access.services import hash_secret
+from controlplane.common.tokens import hash_secret
 
 
 class SessionStore(DatabaseStore):
-    """Django's store, with a row named by the hash of its key and told whose it is."""
+    """Django's store, with a row named by the hash of its key and told whose it is.
+
+    A session that was begun by this very request and ended by another login before it is answered is no error: it is
+    as if it had ended just after.
+    """
+
+    _is_begun_here = False
+
+    def create(self) -> None:
+        super().create()
+        self._is_begun_here = True
+
+    async def acreate(self) -> None:
+        await super().acreate()
+        self._is_begun_here = True
+
+    def save(self, must_create: bool = False) -> None:
+        try:
+            super().save(must_create)
+        except UpdateError:
+            if not self._is_begun_here:
+                raise
+
+    async def asave(self, must_create: bool = False) -> None:
+        try:
+            await super().asave(must_create)
+        except UpdateError:
+            if not self._is_begun_here:
+                raise
 
     @classmethod
     def get_model_class(cls) -> type[ConsoleSession]:
@@ -75,11 +104,12 @@ def end_sessions(user_id: int) -> int:
 
 
 def keep_only_session(request: HttpRequest, user_id: int) -> int:
-    """Give the session of `request` a new key and end all others of this user; returns how many there were.
+    """Give the session of `request` a new key and end all earlier ones of this user; returns how many there were.
 
     Django keeps the key where somebody who is logged in does so again; whoever copied the cookie would stay, too.
+    Two logins at one moment do not end each other, which would leave nobody logged in.
     """
+    earlier = list(ConsoleSession.objects.filter(user_id=user_id).values_list("session_key", flat=True))
     request.session.cycle_key()
-    key = hash_secret(str(request.session.session_key))
-    ended, _ = ConsoleSession.objects.filter(user_id=user_id).exclude(session_key=key).delete()
+    ended, _ = ConsoleSession.objects.filter(session_key__in=earlier).delete()
     return ended

@@ -1,4 +1,4 @@
-"""Asking again, long after a request was let in, whether it would be let in now: a stream outlives its login."""
+"""Whether a requester is let in, and asking that again long after: a stream or a file outlives its login."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -14,8 +14,9 @@ from django.utils.crypto import constant_time_compare
 from rest_framework.request import Request
 
 from controlplane.access.models import ApiToken
-from controlplane.access.permissions import is_let_in
-from controlplane.access.policy import environments_of, may_administer, token_of
+from controlplane.access.policy import environments_of, may_administer, role_of_request, token_of
+from controlplane.access.roles import Role
+from controlplane.access.table import rule_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,13 @@ class Admission:
 
     environments: frozenset[str] | None
     is_administrator: bool = False
+
+
+def is_let_in(request: HttpRequest | Request, route: str, method: str) -> bool:
+    """Whether whoever makes the request has the role that the table asks for."""
+    rule = rule_for(route, method)
+    role = role_of_request(request)
+    return isinstance(rule, Role) and role is not None and role.rank >= rule.rank
 
 
 def admission_of(request: HttpRequest | Request) -> Admission:

@@ -1,5 +1,6 @@
-"""What tokens of every kind have in common: their state, and the environments that they are narrowed to."""
+"""What tokens of every kind have in common: how they are stored, how they stand, and what they are narrowed to."""
 
+import hashlib
 import json
 from collections.abc import Collection
 from datetime import datetime
@@ -10,6 +11,11 @@ from django.db.models import BooleanField, F, Func, Q
 
 TokenState = Literal["usable", "expired", "revoked"]
 STATES: Final[tuple[TokenState, ...]] = ("usable", "expired", "revoked")
+
+
+def hash_secret(secret: str) -> str:
+    """SHA-256 in hex: secrets are random and long, so a slow hash would protect nothing."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def state_of(token: Any, now: datetime) -> TokenState:

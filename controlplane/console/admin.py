@@ -1,7 +1,7 @@
 """Bases of the console's admin pages: read-only lists with bounded counting, and pages instead of change forms."""
 
 from collections.abc import Callable
-from functools import update_wrapper
+from functools import update_wrapper, wraps
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from django.utils.functional import cached_property
 from django.utils.http import urlencode
 from django.utils.translation import gettext
 
+from controlplane.access.policy import logged_in_recently
 from controlplane.common.errors import ControlPlaneError, Unauthorized
 from controlplane.console.auditing import AuditedAdmin
 
@@ -28,6 +29,7 @@ __all__ = [
     "ModelAdmin",
     "PageAdmin",
     "ReadOnlyAdmin",
+    "after_recent_login",
     "redirect_to_login_again",
     "report",
 ]
@@ -172,6 +174,24 @@ def report(request: HttpRequest, error: ControlPlaneError, *, next_url: str) -> 
         return redirect_to_login_again(next_url)
     messages.error(request, str(error))
     return HttpResponseRedirect(next_url)
+
+
+def after_recent_login(
+    *methods: str,
+) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
+    """For a view of an admin that makes or gives rights: with these methods it asks for the password again where the
+    login is old, and leads back. A session that somebody left open, or stole, is to make no rights that outlive it."""
+
+    def guard(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+        @wraps(view)
+        def guarded(self: ModelAdmin, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            if request.method in methods and not logged_in_recently(request):
+                return redirect_to_login_again(request.get_full_path())
+            return view(self, request, *args, **kwargs)
+
+        return guarded
+
+    return guard
 
 
 def redirect_to_login_again(next_url: str) -> HttpResponseRedirect:

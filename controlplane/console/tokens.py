@@ -18,15 +18,9 @@ from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from controlplane.common.environments import Environment
+from controlplane.common.tokens import STATES, in_state, state_of
 from controlplane.console.admin import ModelAdmin, PageAdmin
 from controlplane.console.formatting import NOTHING, admin_url, age, badge
-
-
-def token_state(token: Any) -> str:
-    """`usable`, `expired` or `revoked`."""
-    if token.revoked_at is not None:
-        return "revoked"
-    return "usable" if token.is_usable else "expired"
 
 
 class TokenStateFilter(admin.SimpleListFilter):
@@ -39,15 +33,8 @@ class TokenStateFilter(admin.SimpleListFilter):
         return [("usable", _("Usable")), ("expired", _("Expired")), ("revoked", _("Revoked"))]
 
     def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
-        expired = models.Q(expires_at__lte=timezone.now())
-        match self.value():
-            case "usable":
-                return queryset.exclude(expired).filter(revoked_at=None)
-            case "expired":
-                return queryset.filter(expired, revoked_at=None)
-            case "revoked":
-                return queryset.exclude(revoked_at=None)
-        return queryset
+        state = self.value()
+        return queryset.filter(in_state(state, timezone.now())) if state in STATES else queryset
 
 
 class TokenForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -90,7 +77,7 @@ class TokenAdmin(PageAdmin):
 
     @admin.display(description=_("State"))
     def state(self, row: Any) -> SafeString:
-        return badge("token", token_state(row))
+        return badge("token", state_of(row, timezone.now()))
 
     @admin.display(description=_("Last used"), ordering="last_used_at")
     def last_used(self, row: Any) -> SafeString | str:
@@ -143,7 +130,10 @@ class TokenAdmin(PageAdmin):
         return {}
 
     def page_context(self, request: HttpRequest, obj: Any) -> dict[str, object]:
-        return {"state": token_state(obj), "may_revoke": obj.revoked_at is None and self.has_revoke_permission(request)}
+        return {
+            "state": state_of(obj, timezone.now()),
+            "may_revoke": obj.revoked_at is None and self.has_revoke_permission(request),
+        }
 
     def get_page_urls(self) -> list[tuple[str, str, Callable[..., HttpResponse]]]:
         return [("revoke", "revoke", self.revoke_view)]
@@ -170,7 +160,7 @@ class TokenAdmin(PageAdmin):
                 **self.admin_site.each_context(request),
                 "opts": self.opts,
                 "title": gettext("Revoke selected tokens"),
-                "tokens": [(token, token_state(token)) for token in tokens],
+                "tokens": [(token, state_of(token, timezone.now())) for token in tokens],
                 "action_checkbox_name": ACTION_CHECKBOX_NAME,
             }
             return TemplateResponse(request, "admin/console/confirm_revoke.html", context)

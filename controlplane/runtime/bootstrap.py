@@ -12,8 +12,9 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from agents.models import AgentToken
-from agents.services.tokens import create_agent_token, hash_secret
+from agents.services.tokens import create_agent_token
 from controlplane.common.actors import SYSTEM
+from controlplane.common.tokens import hash_secret
 from controlplane.runtime.preflight import StartRefused
 
 FIRST_TOKEN_NAME = "first-start"  # noqa: S105 -- a name, not a secret

@@ -17,7 +17,7 @@ from controlplane.access.issuing import (
     withdraw_token,
 )
 from controlplane.access.models import ApiToken
-from controlplane.access.policy import environments_of, role_of_request, token_of
+from controlplane.access.policy import environments_of, logged_in_recently, role_of_request, token_of
 from controlplane.common.errors import Forbidden
 from controlplane.common.rest.collections import Collection, detail, detail_query
 from controlplane.common.rest.fields import TextField
@@ -65,13 +65,21 @@ class TokenView(ApiView):
         user, role = self.request.user, role_of_request(self.request)
         if not isinstance(user, User) or role is None:
             raise Forbidden(self.refusal)
-        return Requester(user, role, actor_of(self.request), token_of(self.request), environments_of(self.request))
+        return Requester(
+            user,
+            role,
+            actor_of(self.request),
+            token_of(self.request),
+            environments_of(self.request),
+            logged_in_recently(self.request),
+        )
 
 
 class ApiTokensView(TokenView):
     """Everybody sees and makes one's own; administrators those of all users, though only superusers for superusers.
 
-    A token makes no stronger one: at most its own scope, its own environments, and no later end.
+    A token makes no stronger one: at most its own scope, its own environments, and no later end. In a session, one of
+    scope `admin` takes a recent login.
     """
 
     @endpoint("API tokens", query=API_TOKENS.query, responds=API_TOKENS.page, tagged=True)

@@ -68,7 +68,8 @@ class Collection(Generic[Row]):
         file_format = wanted_format(view.request, query)
         if file_format is not None:
             batches = batches_of(rows, self._order(query["ordering"]), size=BATCH_ROWS)
-            return export(view.request, file_format, Export(self.name, self.item, batches, wanted))
+            exported = Export(self.name, self.item, batches, wanted)
+            return export(view.request, file_format, exported, stands=view.standing())
         try:
             found = slice_of(
                 rows,

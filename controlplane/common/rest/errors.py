@@ -24,6 +24,9 @@ AUTHENTICATION_REQUIRED = "authentication required"
 ECHO_TEXT_MAX = 200
 ECHO_ITEMS_MAX = 20
 ECHO_DEPTH_MAX = 3
+# Of these nothing is echoed: answers are logged by programs that others read.
+SECRET_KEYS: Final = frozenset({"password"})
+WITHHELD: Final = "***"
 # DRF's codes in the words that clients of the reference control plane know.
 _TYPES: Final = {
     "required": "missing",
@@ -65,7 +68,13 @@ class TooManyRequests(exceptions.APIException):
 
 
 def problem(kind: str, loc: Sequence[str | int], message: str, value: object) -> dict[str, Any]:
-    return {"type": kind, "loc": [echo(part) for part in loc], "msg": message, "input": echo(value)}
+    is_secret = kind != "missing" and not SECRET_KEYS.isdisjoint(loc)
+    return {
+        "type": kind,
+        "loc": [echo(part) for part in loc],
+        "msg": message,
+        "input": WITHHELD if is_secret else echo(value),
+    }
 
 
 def echo(value: object, depth: int = 0) -> Any:
@@ -82,7 +91,7 @@ def echo(value: object, depth: int = 0) -> Any:
         return "..."
     if isinstance(value, Mapping):
         pairs = list(value.items())[:ECHO_ITEMS_MAX]
-        return {str(echo(str(key))): echo(item, depth + 1) for key, item in pairs}
+        return {str(echo(str(key))): WITHHELD if key in SECRET_KEYS else echo(item, depth + 1) for key, item in pairs}
     if isinstance(value, (list, tuple)):
         return [echo(item, depth + 1) for item in value[:ECHO_ITEMS_MAX]]
     return echo(str(value))

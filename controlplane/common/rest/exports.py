@@ -20,7 +20,9 @@ from rest_framework.request import Request
 from rest_framework.utils.encoders import JSONEncoder
 
 from controlplane.common.rest.sparse import names_of, sparse
+from controlplane.common.rest.standing import Stands
 from controlplane.common.rest.streaming import FileStream, take_slot
+from controlplane.common.serving import hang_up_of
 
 BATCH_ROWS: Final = 500
 BYTE_ORDER_MARK: Final = "\ufeff"
@@ -69,8 +71,8 @@ class Export:
             yield list(sparse(self.item, self.fields, batch, many=True, context=context).data)
 
 
-def export(request: Request, file_format: FileFormat, exported: Export) -> HttpResponseBase:
-    """The answer that streams the list. Raises TooManyExports."""
+def export(request: Request, file_format: FileFormat, exported: Export, *, stands: Stands) -> HttpResponseBase:
+    """The answer that streams the list, as long as the login of the request stands. Raises TooManyExports."""
     moment = timezone.now().strftime("%Y%m%dT%H%M%SZ")
     headers = {
         "Content-Type": f"{file_format.media_type}; charset=utf-8",
@@ -84,7 +86,13 @@ def export(request: Request, file_format: FileFormat, exported: Export) -> HttpR
     is_csv = file_format == FileFormat.CSV
     parts = csv_parts(exported) if is_csv else ndjson_parts(exported)
     # Nothing that could stand at the end of a CSV tells an error from a record: there the connection is cut.
-    stream = FileStream(parts, take_slot(str(request.user.pk)), on_error=None if is_csv else _BROKEN_OFF)
+    stream = FileStream(
+        parts,
+        take_slot(str(request.user.pk)),
+        on_error=None if is_csv else _BROKEN_OFF,
+        stands=stands,
+        hang_up=hang_up_of(request._request),  # noqa: SLF001 -- DRF offers no other way to the scope
+    )
     return StreamingHttpResponse(stream, headers=headers)
 
 

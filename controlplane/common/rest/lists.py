@@ -51,4 +51,4 @@ def whole(
     file_format = wanted_format(view.request, view.query)
     if file_format is None:
         return None
-    return export(view.request, file_format, Export(name, item, batches, context_of=context_of))
+    return export(view.request, file_format, Export(name, item, batches, context_of=context_of), stands=view.standing())

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 from django.conf import settings
 from django.core.exceptions import TooManyFieldsSent
@@ -27,6 +27,7 @@ from controlplane.common.rest.etags import tag
 from controlplane.common.rest.fields import BodySerializer, QuerySerializer, unstorable
 from controlplane.common.rest.paths import API_PREFIX
 from controlplane.common.rest.renderers import ApiRenderer
+from controlplane.common.rest.standing import LastingPermission, Stands
 
 BODY_MAX_BYTES = 2 * 1024 * 1024
 View = TypeVar("View", bound="ApiView")
@@ -139,6 +140,12 @@ class ApiView(APIView):
         finished = super().finalize_response(request, response, *args, **kwargs)
         finished.headers.setdefault("Cache-Control", "no-store")
         return finished
+
+    def standing(self) -> Stands:
+        """What tells, at any later time and in any thread, whether this request would still be let in."""
+        permissions = cast("list[LastingPermission]", self.get_permissions())
+        standings = [permission.standing_of(self.request) for permission in permissions]
+        return lambda: all(stands() for stands in standings)
 
     def _validate_path(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         values: dict[str, Any] = {}

@@ -1,16 +1,21 @@
 """People, groups and API tokens on the console, and what each role may do there at all."""
 
+from urllib.parse import urlencode
+
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Group, Permission, User
 from django.test import RequestFactory
+from django.urls import reverse
 
 from controlplane.access.models import ApiToken
 from controlplane.access.services import use_api_token
 from tests.factories import ApiTokenFactory, UserFactory
+from tests.integration.api_client import user_in
 from tests.integration.console import console_as, said, text_of, url
 
 pytestmark = pytest.mark.django_db
+OLD_LOGIN_S = 3600
 
 # Which list actions each role is offered; what is not here, nobody but a superuser is.
 SEND = {"send_ping", "send_sync_now", "send_flush_metrics", "send_flush_events"}
@@ -231,6 +236,27 @@ def test_admin_makes_no_token_that_acts_as_a_superuser():
 
     assert page.status_code == 200
     assert ApiToken.objects.count() == 0
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize(
+    "view", ["auth_user_add", "auth_group_add", "access_apitoken_add", "auth_user_password_change"]
+)
+def test_old_login_makes_no_rights_but_is_asked_again(view, method):
+    client = console_as("admin", logged_in_s_ago=OLD_LOGIN_S)
+    page = url(view, *([client.person.pk] if view == "auth_user_password_change" else []))
+
+    answer = getattr(client, method)(page)
+
+    assert (answer.status_code, answer["Location"]) == (302, f"{reverse('login_again')}?{urlencode({'next': page})}")
+
+
+def test_old_login_reads_of_people_and_changes_nobody():
+    client = console_as("admin", logged_in_s_ago=OLD_LOGIN_S)
+    page = url("auth_user_change", user_in("viewer").pk)
+
+    assert client.get(page).status_code == 200
+    assert client.post(page, {})["Location"].startswith(reverse("login_again"))
 
 
 def test_api_token_is_revoked():

@@ -1,17 +1,20 @@
 """API tokens by the API: who sees, makes and revokes which, and that none makes a stronger one."""
 
+import time
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
 from controlplane.access.models import ApiToken
+from controlplane.access.policy import LOGGED_IN_AT_KEY
 from controlplane.access.services import create_api_token
 from controlplane.common.actors import SYSTEM
 from tests.factories import ApiTokenFactory, UserFactory
 from tests.integration.api_client import Api, api_as, api_in_session, user_in
 
 pytestmark = pytest.mark.django_db
+OLD_LOGIN_S = 3600
 
 
 def program(user, **fields):
@@ -145,6 +148,19 @@ def test_no_token_may_do_more_than_who_makes_it(role, scope, wanted, status):
     api = program(user_in(role), scope=scope) if scope else api_in_session(role)
 
     response = api.post("tokens", {"name": "new", "scope": wanted})
+
+    assert response.status_code == status
+    assert ApiToken.objects.filter(name="new").exists() is (status == 200)
+
+
+@pytest.mark.parametrize(("scope", "status"), [("read", 200), ("command", 200), ("admin", 401)])
+def test_old_login_makes_no_token_that_needs_none(scope, status):
+    admin = api_in_session("admin")
+    session = admin.client.session
+    session[LOGGED_IN_AT_KEY] = time.time() - OLD_LOGIN_S
+    session.save()
+
+    response = admin.post("tokens", {"name": "new", "scope": scope})
 
     assert response.status_code == status
     assert ApiToken.objects.filter(name="new").exists() is (status == 200)

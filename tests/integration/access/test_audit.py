@@ -256,10 +256,11 @@ def test_login_and_logout_are_told():
     ]
 
 
-def test_refused_login_tells_whose_it_was_and_no_actor(unbounded):
+@pytest.mark.parametrize("spelling", ["ann", "ANN "])
+def test_refused_login_tells_whose_it_was_and_no_actor(unbounded, spelling):
     user = UserFactory(username="ann")
 
-    log_in(Client(), "ann", "wrong-password")
+    log_in(Client(), spelling, "wrong-password")
 
     assert the_change() == ("login.failed", "", f"auth.user:{user.pk}", "ann", {"via": "console"})
 

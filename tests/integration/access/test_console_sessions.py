@@ -1,12 +1,15 @@
 """Where sessions are kept, and how long."""
 
 import hashlib
+import threading
 from datetime import timedelta
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.base import UpdateError
+from django.db import connections
 from django.utils import timezone
 
 from controlplane import tasks
@@ -105,6 +108,46 @@ def test_session_that_was_ended_meanwhile_is_not_brought_back():
     with pytest.raises(UpdateError):
         late.save()
     assert not ConsoleSession.objects.exists()
+
+
+def test_session_that_another_login_ended_before_it_was_answered_is_no_error_and_stays_ended():
+    begun = SessionStore()
+    begun.create()
+    ConsoleSession.objects.all().delete()
+
+    begun["x"] = 1
+    begun.save()
+
+    assert not ConsoleSession.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_logins_at_the_same_moment_leave_somebody_logged_in(monkeypatch):
+    UserFactory(username="ann")
+    visitors, statuses, barrier = [Visitor() for _ in range(4)], [], threading.Barrier(4, timeout=30)
+    cycle = SessionStore.cycle_key
+
+    def cycle_together(self):
+        cycle(self)
+        # By now each has a session of its own.
+        if SESSION_KEY in self:
+            barrier.wait()
+
+    def log_in(visitor):
+        try:
+            statuses.append(visitor.login("ann").status_code)
+        finally:
+            connections.close_all()
+
+    monkeypatch.setattr(SessionStore, "cycle_key", cycle_together)
+    threads = [threading.Thread(target=log_in, args=(visitor,)) for visitor in visitors]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert statuses == [200] * 4
+    assert any(visitor.is_logged_in() for visitor in visitors)
 
 
 def test_asynchronous_store_keeps_the_same_rows():

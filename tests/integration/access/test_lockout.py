@@ -1,5 +1,6 @@
 """Guessing is bounded, and no stranger locks anybody out."""
 
+import re
 import threading
 from datetime import timedelta
 
@@ -244,6 +245,18 @@ def test_no_password_is_stored_or_logged(ann, caplog):
     assert len(rows) == 3
     assert "hunter2" not in repr(rows)
     assert "hunter2" not in caplog.text
+
+
+def test_name_that_nobody_has_is_kept_as_a_mark_and_counts(ann, caplog):
+    Visitor().login("hunter2-wrong", "x")
+    Visitor().login("HUNTER2-wrong ", "x")
+    Visitor().login("hunter3-wrong", "x")
+
+    names = list(FailedLogin.objects.order_by("pk").values_list("username", flat=True))
+
+    assert [re.fullmatch(r"\?[0-9a-f]{16}", name) is not None for name in names] == [True] * 3
+    assert names[0] == names[1] != names[2]
+    assert "hunter" not in caplog.text.lower()
 
 
 def test_history_says_who_came_from_where_by_which_door_and_when_they_left(ann):

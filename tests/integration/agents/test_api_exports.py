@@ -1,20 +1,21 @@
 """Whole lists as files, streamed through the real ASGI application."""
 
-import asyncio
 import csv
 import io
 import json
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from asgiref.testing import ApplicationCommunicator
 from channels.db import database_sync_to_async
-from django.db import OperationalError
+from django.db import OperationalError, connections
+from django.utils import timezone
 
 from agents.models import Event
+from controlplane.access.models import ApiToken
 from controlplane.asgi import application
-from controlplane.common.rest import collections, cursors, exports, lists, streaming
+from controlplane.common.rest import collections, exports, lists, streaming
 from tests.factories import (
     AgentTokenFactory,
     CommandFactory,
@@ -192,6 +193,19 @@ async def test_filters_ordering_and_fields_hold_for_files(small_batches):
     assert table == records
 
 
+@pytest.mark.parametrize(("role", "told"), [("viewer", []), ("admin", ["login.succeeded"])])
+async def test_history_file_holds_what_may_be_told(role, told):
+    def stocked_as():
+        EventFactory(kind="login.succeeded", subject="auth.user:3", actor="root")
+        return {"Authorization": api_as(role).headers["Authorization"]}
+
+    headers = await database_sync_to_async(stocked_as)()
+
+    call = await Call("history", headers, "subject=auth.user:3&format=ndjson").whole()
+
+    assert [record["kind"] for record in call.records] == told
+
+
 @pytest.mark.parametrize("file_format", FORMATS)
 async def test_wrong_query_is_told_before_the_file_begins(file_format):
     headers = await stocked()
@@ -243,6 +257,24 @@ async def test_as_many_files_as_may_be_made_at_once_and_no_more(small_batches, m
     assert (page.status, after.status) == (200, 200)
 
 
+async def test_file_ends_with_the_token_that_it_was_asked_for_with(small_batches, monkeypatch):
+    headers = await stocked()
+    monkeypatch.setattr(streaming, "RECHECK_S", 0)
+    read = exports.Export.records
+
+    def revoking(self):
+        for records in read(self):
+            ApiToken.objects.update(revoked_at=timezone.now())
+            yield records
+
+    monkeypatch.setattr(exports.Export, "records", revoking)
+
+    call = await Call("history", headers, "format=ndjson&fields=event_id").whole()
+
+    assert [record.get("event_id") for record in call.records] == ["e4", "e3", None]
+    assert call.records[-1]["error"]["code"] == "export_interrupted"
+
+
 async def test_client_that_leaves_gives_its_place_back_and_stops_the_work(small_batches, monkeypatch):
     headers = await stocked()
     monkeypatch.setattr(streaming, "PER_USER", 1)
@@ -290,21 +322,24 @@ async def test_file_that_breaks_off_can_be_told_from_a_whole_one(small_batches, 
 
 
 async def test_no_connection_is_held_between_batches(small_batches, monkeypatch):
-    emptied = threading.Event()
-
-    def batches_of(*args, **kwargs):
-        for batch in cursors.batches_of(*args, **kwargs):
-            yield batch
-            emptied.wait(20)
-
-    monkeypatch.setattr(collections, "batches_of", batches_of)
     headers = await stocked()
-    call = await Call("history", headers, "format=ndjson").start()
-    await call.read()
+    read = exports.Export.records
 
-    # A table that a reader held could not be emptied.
-    await asyncio.wait_for(database_sync_to_async(Event.objects.all().delete)(), 10)
-    emptied.set()
-    await call.rest()
+    def empty():
+        try:
+            Event.objects.all().delete()
+        finally:
+            connections.close_all()
 
-    assert len(call.records) == 2
+    def emptying(self):
+        with ThreadPoolExecutor(1) as others:
+            for records in read(self):
+                yield records
+                # A table that a reader held could not be emptied.
+                others.submit(empty).result(timeout=10)
+
+    monkeypatch.setattr(exports.Export, "records", emptying)
+
+    call = await Call("history", headers, "format=ndjson").whole()
+
+    assert [record["event_id"] for record in call.records] == ["e4", "e3"]

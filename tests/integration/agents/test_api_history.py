@@ -90,7 +90,7 @@ def test_events_are_narrowed(api):
         ("started", one, "task.started", {"task_name": "pay"}),
         ("failed", one, "task.failed", {"task_name": "pay", "level": "error"}),
         ("offline", two, "instance.offline", {"level": "warn"}),
-        ("queued", two, "command.queued", {"command_id": command_id, "actor": "root", "subject": "a.b:1"}),
+        ("queued", two, "command.queued", {"command_id": command_id, "actor": "root", "subject": "agents.service:1"}),
     ]:
         seconds = Event.objects.count()
         EventFactory(
@@ -110,7 +110,7 @@ def test_events_are_narrowed(api):
     assert found(api, command_id=f"cmd_{command_id.hex}") == ["queued"]
     assert found(api, task_name="pay") == ["failed", "started"]
     assert found(api, actor="root") == ["queued"]
-    assert found(api, subject="a.b:1") == ["queued"]
+    assert found(api, subject="agents.service:1") == ["queued"]
     assert found(api, occurred_after=(AT + timedelta(seconds=2)).isoformat()) == ["queued", "offline"]
     assert found(api, occurred_before=AT.isoformat()) == ["started"]
     assert found(api, notable="true") == ["queued", "offline", "failed"]
@@ -266,3 +266,26 @@ def test_history_of_few_environments_is_asked_for_by_the_services_in_them(django
     # By a join PostgreSQL would read everybody's events until it has a page of these.
     _joined, condition = queries[-1]["sql"].split("WHERE")
     assert '"environment"' not in condition
+
+
+@pytest.mark.parametrize(
+    ("role", "told"), [("viewer", ["object.created"]), ("admin", ["object.changed", "object.created"])]
+)
+def test_what_was_done_to_people_is_told_to_administrators_alone(role, told):
+    somebody = api_as(role)
+    EventFactory(kind="object.created", subject="agents.agenttoken:1", actor="root", occurred_at=AT)
+    EventFactory(kind="object.changed", subject="auth.user:3", actor="root", occurred_at=AT + timedelta(seconds=1))
+
+    answers = {
+        name: [item["kind"] for item in somebody.get("history", query).json()["items"]]
+        for name, query in {"all": {}, "actor": {"actor": "root"}, "q": {"q": "root"}}.items()
+    }
+
+    assert answers == {"all": told, "actor": told, "q": told}
+
+
+@pytest.mark.parametrize(("role", "status"), [("viewer", 404), ("operator", 404), ("admin", 200)])
+def test_event_that_is_not_told_does_not_exist(role, status):
+    event = EventFactory(kind="login.succeeded", subject="auth.user:3", actor="root")
+
+    assert api_as(role).get(f"history/{event.pk}").status_code == status

@@ -9,10 +9,10 @@ from agents.services.tokens import (
     check_agent_token,
     create_agent_token,
     has_agent_tokens,
-    hash_secret,
     revoke_agent_token,
 )
 from controlplane.common.actors import Actor
+from controlplane.common.tokens import hash_secret
 
 pytestmark = pytest.mark.django_db
 ACTOR = Actor("admin")

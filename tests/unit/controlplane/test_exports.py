@@ -123,7 +123,7 @@ async def test_error_is_the_last_line_where_one_can_tell():
         yield b"one\n"
         raise RuntimeError("It broke.")
 
-    stream = FileStream(parts(), lambda: None, on_error=b"error\n")
+    stream = FileStream(parts(), lambda: None, stands=lambda: True, hang_up=lambda: None, on_error=b"error\n")
 
     assert [part async for part in stream] == [b"one\n", b"error\n"]
 
@@ -134,7 +134,7 @@ async def test_error_is_raised_where_nobody_could_tell():
         yield b"one\n"
         raise RuntimeError("It broke.")
 
-    stream = FileStream(parts(), lambda: None, on_error=None)
+    stream = FileStream(parts(), lambda: None, stands=lambda: True, hang_up=lambda: None, on_error=None)
 
     assert await anext(stream) == b"one\n"
     with pytest.raises(RuntimeError):
@@ -143,11 +143,53 @@ async def test_error_is_raised_where_nobody_could_tell():
 
 @pytest.mark.django_db(transaction=True)
 async def test_many_streams_are_read_side_by_side():
-    streams = [FileStream(iter([b"a", b"b"]), lambda: None, on_error=None) for _ in range(9)]
+    streams = [
+        FileStream(iter([b"a", b"b"]), lambda: None, stands=lambda: True, hang_up=lambda: None, on_error=None)
+        for _ in range(9)
+    ]
 
     read = await asyncio.gather(*(_all(stream) for stream in streams))
 
     assert read == [[b"a", b"b"]] * 9
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_client_that_does_not_read_is_cut_off(monkeypatch):
+    monkeypatch.setattr(streaming, "TAKEN_WITHIN_S", 0.01)
+    hung_up = []
+    stream = FileStream(
+        iter([b"a", b"b"]), lambda: None, on_error=None, stands=lambda: True, hang_up=lambda: hung_up.append(1)
+    )
+
+    async def send_to_nobody():
+        async for _piece in stream:
+            await asyncio.Event().wait()
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(asyncio.ensure_future(send_to_nobody()), 10)
+
+    assert hung_up == [1]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_file_ends_with_the_login(monkeypatch):
+    monkeypatch.setattr(streaming, "RECHECK_S", 0)
+    answers = iter([True, False])
+    stream = FileStream(
+        iter([b"a", b"b"]), lambda: None, on_error=b"error\n", stands=lambda: next(answers), hang_up=lambda: None
+    )
+
+    assert await _all(stream) == [b"a", b"error\n"]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_large_parts_are_given_in_pieces(monkeypatch):
+    monkeypatch.setattr(streaming, "PIECE_BYTES", 2)
+    stream = FileStream(
+        iter([b"abcde", b"", b"f"]), lambda: None, on_error=None, stands=lambda: True, hang_up=lambda: None
+    )
+
+    assert await _all(stream) == [b"ab", b"cd", b"e", b"f"]
 
 
 async def _all(stream):
