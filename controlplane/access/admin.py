@@ -368,6 +368,7 @@ class LoginHistoryAdmin(HistoryAdmin):
 class FailedLoginAdmin(LoginHistoryAdmin):
     list_display = fields = readonly_fields = ("when", "who", "address", "outcome", "door", "program")
     list_filter = ("locked_out",)
+    list_before_template = "admin/access/failedlogin/unlock.html"
 
     @admin.display(description=_("Locked out by it"), ordering="locked_out")
     def outcome(self, row: FailedLogin) -> SafeString | str:

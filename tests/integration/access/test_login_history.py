@@ -26,6 +26,12 @@ def test_failed_logins_are_listed_with_what_locked_somebody_out(history):
     assert page.count("Locked out</span>") == 1
 
 
+def test_list_says_how_to_lift_a_lock(history):
+    page = text_of(console_as("admin").get(url("access_failedlogin_changelist")))
+
+    assert page.count("python manage.py axes_reset_username NAME") == 1
+
+
 def test_logins_are_listed(history):
     page = text_of(console_as("admin").get(url("access_successfullogin_changelist"), {"q": "198.51.100.9"}))
 
