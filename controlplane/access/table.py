@@ -36,7 +36,7 @@ READ_AND_COMMAND: Final[Mapping[str, Rule]] = {"GET": Role.VIEWER, "POST": Role.
 COMMAND: Final[Mapping[str, Rule]] = {"POST": Role.OPERATOR}
 OWN: Final[Mapping[str, Rule]] = {"POST": Role.VIEWER}
 READ_AND_OWN: Final[Mapping[str, Rule]] = {"GET": Role.VIEWER, "POST": Role.VIEWER}
-ADMINISTER: Final[Mapping[str, Rule]] = {"GET": Role.ADMIN, "POST": Role.ADMIN}
+READ_AND_ADMINISTER: Final[Mapping[str, Rule]] = {"GET": Role.VIEWER, "POST": Role.ADMIN}
 SERVICE: Final = "api/v1/services/<name:service_name>"
 
 API_ROUTES: Final[Mapping[str, Mapping[str, Rule]]] = {
@@ -77,8 +77,8 @@ API_ROUTES: Final[Mapping[str, Mapping[str, Rule]]] = {
     "api/v1/tokens": READ_AND_OWN,
     "api/v1/tokens/<name:token_id>": READ,
     "api/v1/tokens/<name:token_id>/revoke": OWN,
-    "api/v1/agent-tokens": ADMINISTER,
-    "api/v1/agent-tokens/<name:token_id>": {"GET": Role.ADMIN},
+    "api/v1/agent-tokens": READ_AND_ADMINISTER,
+    "api/v1/agent-tokens/<name:token_id>": READ,
     "api/v1/agent-tokens/<name:token_id>/revoke": {"POST": Role.ADMIN},
 }
 # What answers 404 wherever nothing else does, to everybody.

@@ -110,7 +110,7 @@ def test_body_is_checked(api, changed, loc):
 
 
 @pytest.mark.parametrize("role", ["viewer", "operator"])
-def test_only_admins_may(role):
+def test_others_see_tokens_and_only_admins_make_and_revoke_them(role):
     token, api = AgentTokenFactory(), api_as(role)
 
     answers = [
@@ -120,7 +120,7 @@ def test_only_admins_may(role):
         api.post(f"agent-tokens/{token.pk}/revoke"),
     ]
 
-    assert [answer.status_code for answer in answers] == [403] * 4
+    assert [answer.status_code for answer in answers] == [200, 200, 403, 403]
     assert AgentToken.objects.get().revoked_at is None
 
 
