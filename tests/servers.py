@@ -18,6 +18,8 @@ from typing import Self
 import psycopg
 import redis
 
+# Small and capital letters beyond ASCII, by the server itself: the same on every machine, whatever locales it has.
+UNICODE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 START_WITHIN_S = 30
 STOP_WITHIN_S = 10
 # Durability costs time and protects nothing here.
@@ -119,7 +121,7 @@ class PostgresServer(Server):
         self._make()
 
     def _make(self) -> None:
-        options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+        options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", *UNICODE, "--no-sync"]
         command: list[Path | str] = [self._binaries / "initdb", "-D", self.folder / "data", *options]
         made = subprocess.run(command, check=False, user=self._user, cwd=self.folder, capture_output=True, text=True)
         if made.returncode:

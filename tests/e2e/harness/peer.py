@@ -25,7 +25,7 @@ class Peer(AgentSocket):
         service: str = "",
         agent: frames.Agent | None = None,
         silent: bool = False,
-        capabilities: Sequence[str] = frames.CAPABILITIES,
+        capabilities: Sequence[str] | None = None,
         read_ahead: int = 1000,
         headers: dict[str, str] | None = None,
         trusts: Path | None = None,
@@ -44,7 +44,7 @@ class Peer(AgentSocket):
             max_queue=read_ahead,
         )
         if not silent:
-            self.send(self.agent.hello(capabilities=list(capabilities)))
+            self.send(self.agent.hello(**({} if capabilities is None else {"capabilities": list(capabilities)})))
             answer = self.receive()
             assert answer["type"] == "hello_ack", answer
 
