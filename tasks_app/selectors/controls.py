@@ -7,6 +7,7 @@ decoded only as far as it is used.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -53,15 +54,19 @@ class Controls:
     states: Mapping[str, ControlState]
     accepted: frozenset[str] | None
 
-    def supported(self, task_name: str) -> list[str]:
+    def supported(self, task_name: str) -> tuple[str, ...]:
         """What it would obey if it is online with an active session: the task's list within the session's."""
         if self.connectivity != Connectivity.ONLINE or self.accepted is None:
-            return []
+            return ()
         state = self.states.get(task_name)
         offered = UNKNOWN_STATE_KINDS if state is None else state.supported_commands
-        return [
-            kind.value for kind in TASK_KINDS_IN_ORDER if kind in offered and f"command.{kind.value}" in self.accepted
-        ]
+        return _obeyed(offered, self.accepted)
+
+
+@lru_cache(maxsize=1024)
+def _obeyed(offered: frozenset[CommandKind] | tuple[str, ...], accepted: frozenset[str]) -> tuple[str, ...]:
+    """Most instances of a service offer and accept the same: thousands share one answer."""
+    return tuple(kind.value for kind in TASK_KINDS_IN_ORDER if kind in offered and f"command.{kind.value}" in accepted)
 
 
 @dataclass(frozen=True, slots=True)
