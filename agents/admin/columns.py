@@ -22,14 +22,6 @@ def instance_link(instance: Instance | None) -> SafeString | str:
     return link(admin_url("agents_instance_change", instance.pk), name, title=instance.external_id)
 
 
-def session_link(session_id: UUID | None) -> SafeString | str:
-    if session_id is None:
-        return NOTHING
-    return link(
-        admin_url("agents_session_change", session_id), f"sess_{session_id.hex[:8]}…", title=f"sess_{session_id.hex}"
-    )
-
-
 def command_link(command_id: UUID | None, text: str = "") -> SafeString | str:
     if command_id is None:
         return NOTHING

@@ -76,7 +76,7 @@ class DurationSeriesQuery(DurationsQuery):
     )
 
 
-class _DurationsSerializer(serializers.Serializer[Any]):
+class DurationsSerializer(serializers.Serializer[Any]):
     """`durations` as fields of its own, in milliseconds; null where no delivery ended."""
 
     started_at = TimestampField()
@@ -91,11 +91,7 @@ class _DurationsSerializer(serializers.Serializer[Any]):
         return fields
 
 
-class DurationsSerializer(_DurationsSerializer):
-    pass
-
-
-class DurationBucketSerializer(_DurationsSerializer):
+class DurationBucketSerializer(DurationsSerializer):
     is_gap = serializers.BooleanField(help_text="Nothing ended here: break the line.")
 
 

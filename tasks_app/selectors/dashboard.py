@@ -13,8 +13,6 @@ from agents.selectors.instances import participating
 from tasks_app.selectors.lookback import Lookback
 from tasks_app.selectors.services import ServiceSummary, service_summary
 
-IN_FLIGHT = Command.OPEN
-
 
 @dataclass(frozen=True, slots=True)
 class CommandOverview:
@@ -27,7 +25,7 @@ class CommandOverview:
 
     @property
     def in_flight(self) -> int:
-        return sum(self.statuses[status] for status in IN_FLIGHT)
+        return sum(self.statuses[status] for status in Command.OPEN)
 
     @property
     def total(self) -> int:
