@@ -1,6 +1,6 @@
 """Shapes of services, tasks and metric windows, as the API shows them. Source: contract 4.2."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from agents.selectors.events import WIRE_EVENT_KINDS
 from agents.selectors.services import SERVICE_STATUSES
 from controlplane.common.rest.fields import ObjectField, TimestampField, iso
 from tasks_app.models import MetricWindow
-from tasks_app.selectors.controls import TASK_KINDS_IN_ORDER, Controls
+from tasks_app.selectors.controls import TASK_KINDS_IN_ORDER, Controls, ControlState
 from tasks_app.selectors.dashboard import CommandOverview, Dashboard
 from tasks_app.selectors.figures import COUNTERS, MetricPoint
 from tasks_app.selectors.history import HISTORY_KINDS, HistoryItem
@@ -270,7 +270,7 @@ class TaskControlSerializer(serializers.Serializer[TaskControl]):
         """By hand: there may be thousands, for each of which the fields would take twenty times as long."""
         return {
             "task_name": instance.task_name,
-            "instances": [_control_answer(each, instance.task_name) for each in instance.instances],
+            "instances": list(_control_answers(instance.instances, instance.task_name)),
         }
 
 
@@ -278,18 +278,25 @@ _STATE_FIELDS = (*CONTROL_FLAGS, *CONTROL_COUNTS)
 _UNKNOWN_STATE: dict[str, Any] = dict.fromkeys(_STATE_FIELDS)
 
 
-def _control_answer(controls: Controls, task_name: str) -> dict[str, Any]:
-    state = controls.states.get(task_name)
-    return {
-        "instance_id": str(controls.instance_id),
-        "node_name": controls.node_name,
-        "connectivity": controls.connectivity,
-        "status": controls.health,
-        "last_seen_at": iso(controls.last_seen_at) if controls.last_seen_at else None,
-        "supported_commands": controls.supported(task_name),
-        "state_known": state is not None,
-        **({name: getattr(state, name) for name in _STATE_FIELDS} if state else _UNKNOWN_STATE),
-    }
+def _control_answers(instances: Sequence[Controls], task_name: str) -> Iterator[dict[str, Any]]:
+    """One answer per instance. Those that say the same, which most do, share what is said."""
+    said: dict[ControlState | None, dict[str, Any]] = {}
+    for each in instances:
+        state = each.states.get(task_name)
+        answer = said.get(state)
+        if answer is None:
+            answer = said[state] = {"state_known": state is not None} | (
+                {name: getattr(state, name) for name in _STATE_FIELDS} if state else _UNKNOWN_STATE
+            )
+        yield {
+            "instance_id": str(each.instance_id),
+            "node_name": each.node_name,
+            "connectivity": each.connectivity,
+            "status": each.health,
+            "last_seen_at": iso(each.last_seen_at) if each.last_seen_at else None,
+            "supported_commands": each.supported(task_name),
+            **answer,
+        }
 
 
 class MetricPointSerializer(serializers.Serializer[MetricPoint]):
