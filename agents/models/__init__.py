@@ -4,7 +4,12 @@ from agents.models.background import BackgroundJob
 from agents.models.clock import ClockCorrection
 from agents.models.command import Command
 from agents.models.event import Event
+from agents.models.fan_out import FanOut, FanOutTarget
+from agents.models.group import Group
 from agents.models.instance import Instance
+from agents.models.inventory import InstanceFacts, InstanceLabels
+from agents.models.node import Node, NodeCounter, NodesFile
+from agents.models.removal import Removal
 from agents.models.replica import Replica
 from agents.models.service import Service
 from agents.models.session import Session
@@ -18,7 +23,16 @@ __all__ = [
     "Command",
     "CommandTotals",
     "Event",
+    "FanOut",
+    "FanOutTarget",
+    "Group",
     "Instance",
+    "InstanceFacts",
+    "InstanceLabels",
+    "Node",
+    "NodeCounter",
+    "NodesFile",
+    "Removal",
     "Replica",
     "Service",
     "Session",

@@ -79,6 +79,10 @@ class Instance(models.Model):
     last_heartbeat_started_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_heartbeat_sequence = models.BigIntegerField(_("last heartbeat number"), null=True, blank=True)
 
+    archived_at = models.DateTimeField(
+        _("archived"), null=True, blank=True, help_text=_("Left out of lists and figures until it reports again.")
+    )
+
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
 

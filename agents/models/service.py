@@ -33,6 +33,9 @@ class Service(models.Model):
     latest_deployment_version = models.CharField(_("latest version"), max_length=128, blank=True)
     latest_topology_hash = models.CharField(_("latest topology"), max_length=255, blank=True)
     latest_sync_at = models.DateTimeField(_("last sync"), null=True, blank=True)
+    archived_at = models.DateTimeField(
+        _("archived"), null=True, blank=True, help_text=_("Left out of lists and figures until it is heard of again.")
+    )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
 

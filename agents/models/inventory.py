@@ -1,0 +1,48 @@
+"""What is known of an instance beyond its columns: labels in layers, and facts."""
+
+from django.contrib.postgres.indexes import GinIndex
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from agents.models.instance import Instance
+
+
+class InstanceLabels(models.Model):
+    """The stored labels of an instance, each layer a map of strings. An instance without a row has none.
+
+    `effective` are the layers in one, the operator's over the agent's; it is what selectors ask. What the portal
+    derives (`agents.labels.DERIVED`) is not stored: it stands in columns already.
+    """
+
+    instance = models.OneToOneField(
+        Instance, on_delete=models.CASCADE, primary_key=True, related_name="labels", verbose_name=_("instance")
+    )
+    agent = models.JSONField(_("labels of the agent"), default=dict, blank=True)
+    operator = models.JSONField(_("labels of operators"), default=dict, blank=True)
+    effective = models.JSONField(_("labels"), default=dict, blank=True)
+
+    class Meta:
+        verbose_name = _("labels of an instance")
+        verbose_name_plural = _("labels of instances")
+        indexes = [GinIndex(fields=("effective",), name="labels_effective")]
+
+    def __str__(self) -> str:
+        return str(self.instance_id)
+
+
+class InstanceFacts(models.Model):
+    """What an instance says of itself and its host, as it came: an object of JSON. Written only when it changed."""
+
+    instance = models.OneToOneField(
+        Instance, on_delete=models.CASCADE, primary_key=True, related_name="facts", verbose_name=_("instance")
+    )
+    facts = models.JSONField(_("facts"), default=dict, blank=True)
+    changed_at = models.DateTimeField(_("changed"))
+
+    class Meta:
+        verbose_name = _("facts of an instance")
+        verbose_name_plural = _("facts of instances")
+        indexes = [GinIndex(fields=("facts",), name="facts_facts", opclasses=("jsonb_path_ops",))]
+
+    def __str__(self) -> str:
+        return str(self.instance_id)

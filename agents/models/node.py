@@ -1,0 +1,70 @@
+"""Node: what the registry knows of an instance of the argus dialect. Source: argus contract."""
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from agents.models.instance import Instance
+
+
+class Node(models.Model):
+    """A member of the registry, beside its instance.
+
+    Its id is `external_id` of the instance, its status the connectivity, its last report `last_seen_at`; `meta_data`
+    are the facts of the instance. `health` is an object of components, each an object with at least `status`; `label`
+    is a list of strings.
+    """
+
+    instance = models.OneToOneField(
+        Instance, on_delete=models.CASCADE, primary_key=True, related_name="node", verbose_name=_("instance")
+    )
+    number = models.BigIntegerField(_("number"), unique=True, help_text=_("What the id counts; never given twice."))
+    name = models.CharField(_("name"), max_length=255, unique=True)
+    type = models.CharField(_("type"), max_length=255)
+    version = models.CharField(_("version"), max_length=255)
+    config = models.JSONField(_("config"), default=dict, blank=True)
+    label = models.JSONField(_("labels"), default=list, blank=True)
+    health = models.JSONField(_("health"), default=dict, blank=True)
+    registered_at = models.DateTimeField(_("registered"))
+    updated_at = models.DateTimeField(_("updated"))
+    agent_reported_at = models.DateTimeField(
+        _("last report by its clock"), null=True, blank=True, help_text=_("The time that the last report gave itself.")
+    )
+
+    class Meta:
+        verbose_name = _("node")
+        verbose_name_plural = _("nodes")
+        ordering = ("number",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class NodeCounter(models.Model):
+    """The one row that counts nodes. It outlives them: an id is never given twice."""
+
+    last = models.BigIntegerField(default=0)
+
+    class Meta:
+        verbose_name = _("node counter")
+        verbose_name_plural = _("node counters")
+
+    def __str__(self) -> str:
+        return str(self.last)
+
+
+class NodesFile(models.Model):
+    """How the writing of nodes.json fares. Its one row is the lock of whoever writes."""
+
+    path = models.TextField(_("path"), blank=True)
+    written_at = models.DateTimeField(_("written"), null=True, blank=True)
+    checked_at = models.DateTimeField(_("checked"), null=True, blank=True)
+    failing_since = models.DateTimeField(_("failing since"), null=True, blank=True)
+    error = models.TextField(_("error"), blank=True)
+    node_count = models.PositiveIntegerField(_("nodes"), default=0)
+
+    class Meta:
+        verbose_name = _("nodes file")
+        verbose_name_plural = _("nodes files")
+
+    def __str__(self) -> str:
+        return self.path
