@@ -148,7 +148,7 @@ class ServiceTaskView(OfServiceView):
     @endpoint("One task of a service", query=RecentQuery, responds=TaskDetailSerializer, refusals=(404,))
     def get(self) -> Response:
         service, lookback, task_name = self.service(), self.lookback(), self.params["task_name"]
-        controls = instance_controls(service, online_only=False)
+        controls = instance_controls(service, online_only=False, task_name=task_name)
         summary = task_summary(service, task_name, lookback, controls=controls)
         windows = metric_windows(service, task_name=task_name, ended_after=lookback.started_at)
         events = task_events(service=service, task_name=task_name, occurred_after=lookback.started_at)

@@ -116,7 +116,7 @@ def task_summaries(service: Service, lookback: Lookback) -> list[TaskSummary]:
 
 
 def task_summary(service: Service, task_name: str, lookback: Lookback, *, controls: Sequence[Controls]) -> TaskSummary:
-    """One of them, or NotFound with the text that clients know; `controls` are those of all instances of the service.
+    """One of them, or NotFound with the text that clients know; `controls` are what all instances say of it at least.
 
     Six queries, two more where no task is defined.
     """
@@ -153,7 +153,8 @@ def ensure_task_exists(service: Service, task_name: str) -> None:
     defined = Task.objects.filter(service=service)
     if not defined.exists() or defined.filter(name=task_name).exists():
         return
-    if task_name not in _controlled_names(instance_controls(service, online_only=True)):
+    online = instance_controls(service, online_only=True, task_name=task_name)
+    if task_name not in _controlled_names(online):
         raise NotFound(_unknown_task(service, task_name), code="task_not_found")
 
 
