@@ -21,18 +21,19 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from agents.gateways.argus.views import error_answer
 from agents.gateways.hub import hub_here
 from agents.models import BackgroundJob
 from agents.services.tokens import has_agent_tokens
 from controlplane.celery import app as celery_app
 from controlplane.common.batching import BatcherFigures
 from controlplane.common.rest.plain import describe
-from controlplane.health_schema import ALIVE, READY
+from controlplane.health_schema import ALIVE, NODE_ALIVE, NODE_READY, READY
 from controlplane.runtime.supervisor import part_statuses
 from tasks_app.services.storage import RETENTION_JOB
 
@@ -154,6 +155,44 @@ async def readyz(_request: HttpRequest) -> JsonResponse:
     return response
 
 
+@describe("get", NODE_ALIVE)
+@never_cache
+async def node_healthz(request: HttpRequest) -> HttpResponse:
+    """/healthz at the base path of the registry: 200 as long as this process answers. Asks no database."""
+    return _wrong_verb(request) or JsonResponse({"status": "ok"})
+
+
+@describe("get", NODE_READY)
+@never_cache
+async def node_readyz(request: HttpRequest) -> HttpResponse:
+    """/readyz at the base path of the registry: 200 when the database answers, else 503 with the reason."""
+    refusal = _wrong_verb(request)
+    if refusal is not None:
+        return refusal
+    reason = await _answering_probe.answer(within_s=ANSWER_WITHIN_S, otherwise="The database gives no answer in time.")
+    return error_answer(503, reason) if reason else JsonResponse({"status": "ready"})
+
+
+def _wrong_verb(request: HttpRequest) -> HttpResponse | None:
+    """The registry's answer to a verb that its probes do not have."""
+    if request.method in {"GET", "HEAD"}:
+        return None
+    return error_answer(405, "The method must be GET or HEAD.", {"Allow": "GET, HEAD"})
+
+
+def _look_at_answer() -> str:
+    """Why the database does not answer; empty where it does."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError as error:
+        logger.warning("health.database_silent error=%s", type(error).__name__)
+        return f"The database does not answer: {type(error).__name__}."
+    finally:
+        close_old_connections()
+    return ""
+
+
 async def _has_tokens() -> bool:
     """From the environment without a query; else from the database, or as last seen where it does not answer."""
     global _tokens_last_seen  # noqa: PLW0603 -- tokens do not vanish because the database is away
@@ -225,11 +264,11 @@ def _migrations() -> Check:
 
 def _background_tasks(now: datetime) -> dict[str, Check]:
     rows = BackgroundJob.objects.in_bulk(list(celery_app.conf.beat_schedule))
-    return {_reported_name(name): _background_task(rows.get(name), now) for name in celery_app.conf.beat_schedule}
+    return {_reported_name(name): _background_task(name, rows.get(name), now) for name in celery_app.conf.beat_schedule}
 
 
-def _background_task(job: BackgroundJob | None, now: datetime) -> Check:
-    stale_after = timedelta(seconds=settings.READINESS_TASK_STALE_AFTER_S)
+def _background_task(name: str, job: BackgroundJob | None, now: datetime) -> Check:
+    stale_after = timedelta(seconds=_stale_after_s(name))
     if job is None or job.last_started_at is None:
         return Check(ready=False, detail="It has never run.")
     meta = {
@@ -237,7 +276,7 @@ def _background_task(job: BackgroundJob | None, now: datetime) -> Check:
         "last_succeeded_at": job.last_succeeded_at,
         "last_failed_at": job.last_failed_at,
         "last_duration_ms": job.last_duration_ms,
-        "stale_after_s": settings.READINESS_TASK_STALE_AFTER_S,
+        "stale_after_s": _stale_after_s(name),
     }
     if max(job.last_started_at, job.last_succeeded_at or job.last_started_at) > now + stale_after:
         return Check(ready=False, detail="Its last run lies in the future: a clock was wrong.", meta=meta)
@@ -246,6 +285,12 @@ def _background_task(job: BackgroundJob | None, now: datetime) -> Check:
         return Check(ready=False, detail="It is silent." if silent else "It fails.", meta=meta)
     # Its error text is for those who may see the admin.
     return Check(ready=True, detail="Its last run failed." if job.last_error else "It runs.", meta=meta)
+
+
+def _stale_after_s(name: str) -> float:
+    """How long a job may be silent: one that is due seldom, until it missed three runs."""
+    every_s: float = celery_app.conf.beat_schedule[name]["schedule"]
+    return max(settings.READINESS_TASK_STALE_AFTER_S, 3 * every_s)
 
 
 def _look_at_broker() -> Check:
@@ -294,5 +339,6 @@ def _queue(figures: BatcherFigures) -> Check:
 
 
 _database_probe = _Probe(_look_at_database)
+_answering_probe = _Probe(_look_at_answer)
 _tokens_probe: _Probe[bool | None] = _Probe(_look_at_tokens)
 _broker_probe = _Probe(_look_at_broker)
