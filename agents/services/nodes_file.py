@@ -11,7 +11,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -234,6 +235,16 @@ def keep_nodes_file(*, wait_s: float) -> bool:
 def leave_nodes_file(*, wait_s: float) -> None:
     """End what `keep_nodes_file` began; a write that is under way has `wait_s` seconds to come to its end."""
     _keeper.stop(wait_s=wait_s)
+
+
+@contextmanager
+def kept_nodes_file() -> Iterator[None]:
+    """The same for as long as the context lasts; waits neither for the first look nor for the last."""
+    keep_nodes_file(wait_s=0)
+    try:
+        yield
+    finally:
+        leave_nodes_file(wait_s=0)
 
 
 _changed = threading.Event()
