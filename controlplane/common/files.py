@@ -26,7 +26,11 @@ def holds(path: Path, content: bytes) -> bool:
 
 def stage_file(path: Path, content: bytes, *, mode: int) -> Path:
     """Write a temporary file beside `path` down to the disk; returns where it is. Makes the folder. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        # What exists is no folder; the words of the error would say the opposite of what is wrong.
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent)) from error
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=_SUFFIX)
     staged = Path(name)
     try:
