@@ -34,6 +34,7 @@ _CHECK: Final = {
     },
 }
 _CHECKS: Final = {"type": "object", "additionalProperties": _CHECK}
+_SINGLE: Final = ("database", "migrations", "broker", "nodes_json", "registry_access")
 _REPORT: Final = {
     "type": "object",
     "required": ["status", "environment", "ingestion_auth_configured", "checks"],
@@ -43,9 +44,9 @@ _REPORT: Final = {
         "ingestion_auth_configured": {"type": "boolean"},
         "checks": {
             "type": "object",
-            "required": ["database", "migrations", "background_tasks", "broker"],
+            "required": [*_SINGLE, "background_tasks"],
             "properties": {
-                **dict.fromkeys(("database", "migrations", "broker"), _CHECK),
+                **dict.fromkeys(_SINGLE, _CHECK),
                 **dict.fromkeys(("background_tasks", "parts", "ingest"), _CHECKS),
             },
         },

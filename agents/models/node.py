@@ -1,6 +1,7 @@
 """Node: what the registry knows of an instance of the argus dialect. Source: argus contract."""
 
 from django.db import models
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from agents.models.instance import Instance
@@ -55,8 +56,10 @@ class NodesFile(models.Model):
 
     path = models.TextField(_("path"), blank=True)
     written_at = models.DateTimeField(_("written"), null=True, blank=True)
-    checked_at = models.DateTimeField(_("checked"), null=True, blank=True)
+    checked_at = models.DateTimeField(_("checked"), default=timezone.now)
     failing_since = models.DateTimeField(_("failing since"), null=True, blank=True)
+    failed_at = models.DateTimeField(_("failed last"), null=True, blank=True)
+    failed_by = models.TextField(_("failed by"), blank=True, help_text=_("The host and the user that could not write."))
     error = models.TextField(_("error"), blank=True)
     node_count = models.PositiveIntegerField(_("nodes"), default=0)
 

@@ -36,12 +36,9 @@ AUTH_MODE = env.choice("AUTH_MODE", "disabled", ("disabled", "token"))
 
 def _nodes_file() -> Path:
     configured = env.text("METRIC_NODES_JSON_PATH")
-    path = Path(configured) if configured else DATA_DIR / "nodes.json"
-    if not path.is_absolute():
-        raise ImproperlyConfigured(f"METRIC_NODES_JSON_PATH must be an absolute path, not {configured!r}.")
-    if configured.endswith("/"):
+    if configured.endswith("/") or (configured and Path(configured).is_dir()):
         raise ImproperlyConfigured(f"METRIC_NODES_JSON_PATH must name a file, not the folder {configured!r}.")
-    return path
+    return Path(configured).absolute() if configured else DATA_DIR / "nodes.json"
 
 
 METRIC_NODES_JSON_PATH = _nodes_file()
