@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import OuterRef, Q, Subquery
 from django.utils import timezone
 
-from agents.models import Instance, Service
+from agents.models import Instance, InstanceFacts, Service
 from agents.models.event import EventKind
 from agents.models.instance import Connectivity, Dialect
 from agents.services.errors import InstanceConflict
@@ -39,6 +39,7 @@ _ENROLLED_FIELDS = (
     "last_heartbeat_started_at",
     "last_sync_started_at",
     "last_sync_at",
+    "archived_at",
 )
 
 
@@ -48,7 +49,8 @@ def enrol_instances(
     """The instances with these identities by id, those that are new made with their services, and who is refused.
 
     `identities` are of distinct instances. Refused is an id that belongs to another service, environment or dialect;
-    nothing is made for it. Rows carry `instance.service`, one object per service, and _ENROLLED_FIELDS. Cost: two
+    nothing is made for it. Rows carry `instance.service`, one object per service, and _ENROLLED_FIELDS; those that were
+    known also `facts_digest`, None where the instance has no facts. Cost: two
     statements for known instances, a constant number for new ones. Call it inside a transaction; two callers at once
     may raise IntegrityError, and the loser then calls again. On PostgreSQL the rows of known instances stay locked
     until the transaction ends; they are locked in the order of their ids, and rows may come to reference them
@@ -57,7 +59,9 @@ def enrol_instances(
     found = Instance.objects.select_for_update(no_key=True).filter(
         pk__in=[identity.instance_id for identity in identities]
     )
-    known = {instance.pk: instance for instance in found.only(*_ENROLLED_FIELDS).order_by("pk")}
+    digest = Subquery(InstanceFacts.objects.filter(pk=OuterRef("pk")).values("digest"))
+    found = found.only(*_ENROLLED_FIELDS).annotate(facts_digest=digest)
+    known: dict[UUID, Instance] = {instance.pk: instance for instance in found.order_by("pk")}
     services = Service.objects.in_bulk({instance.service_id for instance in known.values()})
     conflicts: dict[UUID, InstanceConflict] = {}
     for identity in identities:

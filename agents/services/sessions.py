@@ -18,6 +18,7 @@ from agents.models.instance import Connectivity, Dialect
 from agents.services.errors import InstanceConflict, ReplicaStopped
 from agents.services.events import NewEvent, portal_event, record_events
 from agents.services.instances import FACT_COLUMNS, describe_instance, describe_services, enrol_instances
+from agents.services.inventory import facts_of_hello, write_changed_facts
 from agents.services.replicas import dead_replicas
 from agents.services.reports import Hello
 from agents.services.tokens import Credential
@@ -142,6 +143,10 @@ class _OpeningRound:
         Session.objects.bulk_create(session for _opening, _instance, session in let_in)
         describe_services((instance.service, opening.hello.service) for opening, instance, _session in let_in)
         self._describe_instances(let_in)
+        write_changed_facts(
+            (instance.pk, facts_of_hello(opening.hello), getattr(instance, "facts_digest", None) or "")
+            for opening, instance, _session in let_in
+        )
         record_events(self._events)
         opened = {
             instance.pk: OpenedSession(
