@@ -41,6 +41,12 @@ class InstanceConflict(Conflict):
     code = "instance_conflict"
 
 
+class InstanceOnline(Conflict):
+    """The instance is online or connected: it is neither archived nor forgotten."""
+
+    code = "instance_online"
+
+
 class ReplicaStopped(Conflict):
     """This process was declared dead; it opens no sessions until it has a new name."""
 
