@@ -28,6 +28,7 @@ from agents.gateways.onestep.consumer import agent_socket  # noqa: E402
 from agents.services.nodes_file import keep_nodes_file, leave_nodes_file  # noqa: E402
 from controlplane.access.declared import ensure_declared  # noqa: E402
 from controlplane.common.bodies import limit_bodies  # noqa: E402
+from controlplane.common.rest.programs import REGISTRY_PREFIX  # noqa: E402
 from controlplane.common.serving import ThreadedHandler  # noqa: E402
 from controlplane.common.sockets import unknown_socket  # noqa: E402
 
@@ -71,7 +72,7 @@ HTTP_THREADS: int = settings.DATABASES["default"].get("OPTIONS", {}).get("pool",
 pages = ThreadedHandler(threads=HTTP_THREADS)
 # On the server's own event loop: they tell of its hub, and must answer while all threads wait for the database.
 _probes = ASGIHandler()
-_PROBES = ("/healthz", "/readyz")
+_PROBES = ("/healthz", "/readyz", f"{REGISTRY_PREFIX}/healthz", f"{REGISTRY_PREFIX}/readyz")
 
 
 async def http(scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,9 +95,20 @@ async def sockets(scope: Scope, receive: Receive, send: Send) -> None:
 # Once, before anything is served: a request is not asked again.
 ensure_declared(get_resolver(), admin.site, _SOCKETS)
 
+_limited_http = limit_bodies(http, max_bytes=settings.HTTP_BODY_MAX_BYTES)
+_limited_registry = limit_bodies(http, max_bytes=settings.NODE_BODY_MAX_BYTES, key="error")
+
+
+async def bounded_http(scope: Scope, receive: Receive, send: Send) -> None:
+    """HTTP with bodies of bounded length; the registry takes less, and refuses in words of its own."""
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    limited = _limited_registry if path.startswith(f"{REGISTRY_PREFIX}/") else _limited_http
+    await limited(scope, receive, send)
+
+
 application = ProtocolTypeRouter(
     {
-        "http": limit_bodies(http, max_bytes=settings.HTTP_BODY_MAX_BYTES),
+        "http": bounded_http,
         "websocket": sockets,
         "lifespan": lifespan,
     }

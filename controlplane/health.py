@@ -21,11 +21,12 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from agents.gateways.argus.views import error_answer
 from agents.gateways.hub import hub_here
 from agents.models import BackgroundJob
 from agents.selectors.nodes_file import nodes_file_state
@@ -33,7 +34,7 @@ from agents.services.tokens import has_agent_tokens
 from controlplane.celery import app as celery_app
 from controlplane.common.batching import BatcherFigures
 from controlplane.common.rest.plain import describe
-from controlplane.health_schema import ALIVE, READY
+from controlplane.health_schema import ALIVE, NODE_ALIVE, NODE_READY, READY
 from controlplane.runtime.preflight import open_registry
 from controlplane.runtime.supervisor import part_statuses
 from tasks_app.services.storage import RETENTION_JOB
@@ -159,6 +160,44 @@ async def readyz(_request: HttpRequest) -> JsonResponse:
     # Django would log an error per probe for what the body says already.
     response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001
     return response
+
+
+@describe("get", NODE_ALIVE)
+@never_cache
+async def node_healthz(request: HttpRequest) -> HttpResponse:
+    """/healthz at the base path of the registry: 200 as long as this process answers. Asks no database."""
+    return _wrong_verb(request) or JsonResponse({"status": "ok"})
+
+
+@describe("get", NODE_READY)
+@never_cache
+async def node_readyz(request: HttpRequest) -> HttpResponse:
+    """/readyz at the base path of the registry: 200 when the database answers, else 503 with the reason."""
+    refusal = _wrong_verb(request)
+    if refusal is not None:
+        return refusal
+    reason = await _answering_probe.answer(within_s=ANSWER_WITHIN_S, otherwise="The database gives no answer in time.")
+    return error_answer(503, reason) if reason else JsonResponse({"status": "ready"})
+
+
+def _wrong_verb(request: HttpRequest) -> HttpResponse | None:
+    """The registry's answer to a verb that its probes do not have."""
+    if request.method in {"GET", "HEAD"}:
+        return None
+    return error_answer(405, "The method must be GET or HEAD.", {"Allow": "GET, HEAD"})
+
+
+def _look_at_answer() -> str:
+    """Why the database does not answer; empty where it does."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError as error:
+        logger.warning("health.database_silent error=%s", type(error).__name__)
+        return f"The database does not answer: {type(error).__name__}."
+    finally:
+        close_old_connections()
+    return ""
 
 
 async def _has_tokens() -> bool:
@@ -325,5 +364,6 @@ def _queue(figures: BatcherFigures) -> Check:
 
 
 _database_probe = _Probe(_look_at_database)
+_answering_probe = _Probe(_look_at_answer)
 _tokens_probe: _Probe[bool | None] = _Probe(_look_at_tokens)
 _broker_probe = _Probe(_look_at_broker)

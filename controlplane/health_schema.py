@@ -1,6 +1,6 @@
 """What the OpenAPI document says of the probes in `health`."""
 
-from typing import Final
+from typing import Any, Final
 
 from controlplane.common.rest.plain import json_answer
 
@@ -59,4 +59,35 @@ READY: Final = {
     "tags": ["probes"],
     "security": [],
     "responses": {"200": json_answer("It can.", _REPORT), "503": json_answer("It cannot, or not all of it.", _REPORT)},
+}
+_ERROR: Final = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {"error": {"type": "string"}},
+    "additionalProperties": False,
+}
+
+
+def _status(word: str) -> dict[str, Any]:
+    return {"type": "object", "required": ["status"], "properties": {"status": {"type": "string", "enum": [word]}}}
+
+
+NODE_ALIVE: Final = {
+    "operationId": "get_node_healthz",
+    "summary": "Whether this process answers, for nodes",
+    "description": "Touches no database.",
+    "tags": ["registry"],
+    "security": [],
+    "responses": {"200": json_answer("It answers.", _status("ok"))},
+}
+NODE_READY: Final = {
+    "operationId": "get_node_readyz",
+    "summary": "Whether the registry can take reports",
+    "description": "That is, whether the database answers; `/readyz` at the root of the site tells more.",
+    "tags": ["registry"],
+    "security": [],
+    "responses": {
+        "200": json_answer("It answers.", _status("ready")),
+        "503": json_answer("It does not; `error` says why.", _ERROR),
+    },
 }

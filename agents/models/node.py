@@ -10,9 +10,10 @@ from agents.models.instance import Instance
 class Node(models.Model):
     """A member of the registry, beside its instance.
 
-    Its id is `external_id` of the instance, its status the connectivity, its last report `last_seen_at`; `meta_data`
-    are the facts of the instance. `health` is an object of components, each an object with at least `status`; `label`
-    is a list of strings.
+    Its id is `external_id` of the instance, its status the connectivity, its last report `last_seen_at` and, by its
+    own clock, `last_heartbeat_sent_at`; `meta_data` are the facts of the instance. So a report that tells nothing new
+    writes one row of one table. `health` is an object of components, each an object with at least `status`; `label` is
+    a list of strings.
     """
 
     instance = models.OneToOneField(
@@ -27,9 +28,6 @@ class Node(models.Model):
     health = models.JSONField(_("health"), default=dict, blank=True)
     registered_at = models.DateTimeField(_("registered"))
     updated_at = models.DateTimeField(_("updated"))
-    agent_reported_at = models.DateTimeField(
-        _("last report by its clock"), null=True, blank=True, help_text=_("The time that the last report gave itself.")
-    )
 
     class Meta:
         verbose_name = _("node")

@@ -42,3 +42,6 @@ def _nodes_file() -> Path:
 
 
 METRIC_NODES_JSON_PATH = _nodes_file()
+
+# A larger body of a node is answered with 413. Source: argus contract, Endpoints.
+NODE_BODY_MAX_BYTES = 1024 * 1024

@@ -18,6 +18,7 @@ from django.db.models.functions import Cast
 from agents.models import Instance, Service, Session
 from agents.models.command import TASK_KINDS, CommandKind
 from agents.models.instance import Connectivity
+from agents.selectors.instances import kept
 
 # Offered while an instance has not yet said what its task supports: those that every agent knows.
 UNKNOWN_STATE_KINDS: Final = frozenset({CommandKind.PAUSE_TASK, CommandKind.RESUME_TASK, CommandKind.RESTART_TASK})
@@ -78,8 +79,8 @@ class ControlSummary:
 
 
 def instance_controls(service: Service, *, online_only: bool) -> list[Controls]:
-    """What each instance of a service says, by node name. One query."""
-    rows = Instance.objects.filter(service=service)
+    """What each instance of a service that is not archived says, by node name. One query."""
+    rows = kept().filter(service=service)
     if online_only:
         rows = rows.filter(connectivity=Connectivity.ONLINE)
     # The service is said of the sessions as well: those of the whole fleet would be read to be joined.
