@@ -12,21 +12,67 @@ from typing import Final
 import msgspec
 
 from agents.selectors.discovery import Target
+from controlplane.common.clean import clean_text
 from controlplane.common.errors import Invalid
+from controlplane.common.rest.plain import json_answer
 
 PREFIX: Final = "__meta_argus_"
 _PORT_MAX: Final = 65_535
+# Of a parameter that is not known.
+_SHOWN_CHARS: Final = 100
 # A name of a host; an address with a port, or a URL, is none.
 _HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,252}[A-Za-z0-9_])?", re.ASCII)
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_]")
 _encode = msgspec.json.Encoder().encode
 
 
-def parse_port(text: str | None) -> int | None:
-    """The port that a scrape asks for, None where it asks for none. Raises Invalid."""
-    if text is None:
+_REFUSAL: Final = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+DISCOVERY: Final = {
+    "operationId": "discover_nodes",
+    "summary": "Online nodes for Prometheus",
+    "description": "The form of Prometheus' HTTP service discovery: one group for each node that is online, with its "
+    "`ip`, or else its `hostname`, for a target. Asked with `If-None-Match`, it answers 304 while nothing changed.",
+    "tags": ["registry"],
+    "parameters": [
+        {
+            "name": "port",
+            "in": "query",
+            "description": "The port of every target, instead of the `port` of each node's meta data.",
+            "schema": {"type": "integer", "minimum": 1, "maximum": _PORT_MAX},
+        }
+    ],
+    "responses": {
+        "200": json_answer(
+            "All online nodes.",
+            {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["targets", "labels"],
+                    "properties": {
+                        "targets": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 1},
+                        "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+                    },
+                },
+            },
+        ),
+        "304": {"description": "Nothing changed."},
+        "400": json_answer("A parameter is wrong; `error` names it.", _REFUSAL),
+        "401": json_answer("AUTH_MODE is token, and no good token came.", _REFUSAL),
+        "403": json_answer("Whoever asks has no role.", _REFUSAL),
+    },
+}
+
+
+def parse_port(query: Mapping[str, str]) -> int | None:
+    """The port that a query asks for, None where it asks for none. Raises Invalid, also for any other parameter."""
+    for name in query:
+        if name != "port":
+            shown = clean_text(name, _SHOWN_CHARS)
+            raise Invalid(f"{shown} is no parameter of this list; the one that it has is port.", field=shown)
+    if "port" not in query:
         return None
-    port = _port(text)
+    port = _port(query["port"])
     if port is None:
         raise Invalid(f"port must be a whole number from 1 to {_PORT_MAX}.", field="port")
     return port

@@ -84,8 +84,13 @@ def test_node_without_a_host_that_can_be_called_is_left_out(host):
 @pytest.mark.parametrize("text", ["", "0", "65536", "x", "-1", "1.5", "９１００", "9100 ", "1" * 5000])
 def test_port_that_is_none_is_refused(text):
     with pytest.raises(Invalid, match="port must be a whole number from 1 to 65535"):
-        parse_port(text)
+        parse_port({"port": text})
+
+
+def test_other_parameters_are_refused_by_name():
+    with pytest.raises(Invalid, match="ports is no parameter"):
+        parse_port({"port": "1", "ports": "9100"})
 
 
 def test_port_may_be_left_away():
-    assert (parse_port(None), parse_port("9100")) == (None, 9100)
+    assert (parse_port({}), parse_port({"port": "9100"})) == (None, 9100)
