@@ -172,12 +172,18 @@ async def node_healthz(request: HttpRequest) -> HttpResponse:
 @describe("get", NODE_READY)
 @never_cache
 async def node_readyz(request: HttpRequest) -> HttpResponse:
-    """/readyz at the base path of the registry: 200 when the database answers, else 503 with the reason."""
+    """/readyz at the base path of the registry: 200 when the database answers, else 503 with the reason.
+
+    How nodes.json fares, and whether the registry is open to anybody, is reported and does not decide.
+    """
     refusal = _wrong_verb(request)
     if refusal is not None:
         return refusal
-    reason = await _answering_probe.answer(within_s=ANSWER_WITHIN_S, otherwise="The database gives no answer in time.")
-    return error_answer(503, reason) if reason else JsonResponse({"status": "ready"})
+    found = await _answering_probe.answer(within_s=ANSWER_WITHIN_S, otherwise="The database gives no answer in time.")
+    if isinstance(found, str):
+        return error_answer(503, found)
+    checks = {"nodes_json": found.as_json(), "registry_access": _registry_access().as_json()}
+    return JsonResponse({"status": "ready", "checks": checks})
 
 
 def _wrong_verb(request: HttpRequest) -> HttpResponse | None:
@@ -187,17 +193,15 @@ def _wrong_verb(request: HttpRequest) -> HttpResponse | None:
     return error_answer(405, "The method must be GET or HEAD.", {"Allow": "GET, HEAD"})
 
 
-def _look_at_answer() -> str:
-    """Why the database does not answer; empty where it does."""
+def _look_at_answer() -> Check | str:
+    """How nodes.json fares, or a sentence why the database does not answer."""
     try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
+        return _nodes_json(timezone.now())
     except DatabaseError as error:
         logger.warning("health.database_silent error=%s", type(error).__name__)
         return f"The database does not answer: {type(error).__name__}."
     finally:
         close_old_connections()
-    return ""
 
 
 async def _has_tokens() -> bool:
@@ -364,6 +368,6 @@ def _queue(figures: BatcherFigures) -> Check:
 
 
 _database_probe = _Probe(_look_at_database)
-_answering_probe = _Probe(_look_at_answer)
+_answering_probe: _Probe[Check | str] = _Probe(_look_at_answer)
 _tokens_probe: _Probe[bool | None] = _Probe(_look_at_tokens)
 _broker_probe = _Probe(_look_at_broker)

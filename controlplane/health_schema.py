@@ -80,14 +80,27 @@ NODE_ALIVE: Final = {
     "security": [],
     "responses": {"200": json_answer("It answers.", _status("ok"))},
 }
+_NODE_REPORT: Final = {
+    "type": "object",
+    "required": ["status", "checks"],
+    "properties": {
+        "status": {"type": "string", "enum": ["ready"]},
+        "checks": {
+            "type": "object",
+            "required": ["nodes_json", "registry_access"],
+            "properties": dict.fromkeys(("nodes_json", "registry_access"), _CHECK),
+        },
+    },
+}
 NODE_READY: Final = {
     "operationId": "get_node_readyz",
     "summary": "Whether the registry can take reports",
-    "description": "That is, whether the database answers; `/readyz` at the root of the site tells more.",
+    "description": "That is, whether the database answers; what else `checks` tell does not decide. `/readyz` at the "
+    "root of the site tells more.",
     "tags": ["registry"],
     "security": [],
     "responses": {
-        "200": json_answer("It answers.", _status("ready")),
+        "200": json_answer("It answers.", _NODE_REPORT),
         "503": json_answer("It does not; `error` says why.", _ERROR),
     },
 }

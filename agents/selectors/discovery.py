@@ -1,8 +1,8 @@
 """Nodes of the registry for programs that watch them: nodes.json and Prometheus. Source: argus contract, nodes.json."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import QuerySet
@@ -11,8 +11,8 @@ from django.db.models.sql.compiler import SQLCompiler
 
 from agents.models import Node
 from agents.models.instance import Connectivity
+from agents.selectors.visibility import Environments, within
 
-_FACTS = "instance__facts__facts"
 # Rows that are fetched at once: beyond a few thousand, fewer round trips save nothing.
 _CHUNK = 2000
 
@@ -25,34 +25,77 @@ class ListedNode:
     user: str
     ip: str
     hostname: str
-    labels: list[str]
+    tags: list[str]
 
 
-def online_nodes() -> QuerySet[Node]:
-    """Nodes that are online, in the order of their ids, but for those that were put into the archive."""
-    return Node.objects.filter(instance__connectivity=Connectivity.ONLINE, instance__archived_at__isnull=True).order_by(
-        "number"
+@dataclass(frozen=True, slots=True)
+class Target(ListedNode):
+    """A node as service discovery has it. `labels` are the effective ones that are stored, of all layers."""
+
+    name: str
+    type: str
+    version: str
+    environment: str
+    port: str
+    labels: Mapping[str, str]
+
+
+def online_nodes(environments: Environments = None) -> QuerySet[Node]:
+    """Nodes that are online, in the order of their numbers, but for those that were put into the archive."""
+    rows = Node.objects.filter(
+        within(environments, "instance__service__environment"),
+        instance__connectivity=Connectivity.ONLINE,
+        instance__archived_at=None,
     )
+    return rows.order_by("number")
 
 
 def listed_nodes() -> Iterator[ListedNode]:
     """All nodes of nodes.json; one query, of which only the facts that are asked for travel."""
-    rows = (
-        online_nodes()
-        .annotate(user=fact("user"), ip=fact("ip"), hostname=fact("hostname"))
-        .values_list("instance__external_id", "user", "ip", "hostname", "label")
+    rows = _with_facts(online_nodes(), "user", "ip", "hostname").values_list(*_LISTED)
+    for node_id, user, ip, hostname, tags in rows.iterator(chunk_size=_CHUNK):
+        yield ListedNode(node_id, _text(user), _text(ip), _text(hostname), tags)
+
+
+def targets(environments: Environments = None) -> Iterator[Target]:
+    """The same nodes with what Prometheus may choose and rename by; one query."""
+    rows = _with_facts(online_nodes(environments), "user", "ip", "hostname", "port").values_list(
+        *_LISTED,
+        "name",
+        "type",
+        "version",
+        "instance__service__environment",
+        "fact_port",
+        "instance__labels__effective",
     )
-    for node_id, user, ip, hostname, labels in rows.iterator(chunk_size=_CHUNK):
-        yield ListedNode(node_id, as_text(user), as_text(ip), as_text(hostname), labels)
+    for node_id, user, ip, hostname, tags, name, kind, version, environment, port, labels in rows.iterator(
+        chunk_size=_CHUNK
+    ):
+        yield Target(
+            node_id,
+            _text(user),
+            _text(ip),
+            _text(hostname),
+            tags,
+            name=name,
+            type=kind,
+            version=version,
+            environment=environment,
+            port=_text(port),
+            labels=labels or {},
+        )
 
 
-def as_text(value: object) -> str:
+_LISTED: Final = ("instance__external_id", "fact_user", "fact_ip", "fact_hostname", "label")
+
+
+def _with_facts(rows: QuerySet[Node], *names: str) -> QuerySet[Node]:
+    """Each with these facts of its instance, as `fact_<name>`: text, NULL where there is none."""
+    return rows.annotate(**{f"fact_{name}": _FactText(name, "instance__facts__facts") for name in names})
+
+
+def _text(value: object) -> str:
     return "" if value is None else str(value)
-
-
-def fact(name: str) -> "_FactText":
-    """A fact of the node's instance as text, NULL where there is none."""
-    return _FactText(name, _FACTS)
 
 
 class _FactText(KeyTextTransform):

@@ -123,7 +123,7 @@ def nodes_json(nodes: Iterable[ListedNode]) -> bytes:
                 "user_id": node.user,
                 "ip": node.ip,
                 "hostname": node.hostname,
-                "labels": node.labels,
+                "labels": node.tags,
             },
             ensure_ascii=False,
         )

@@ -57,6 +57,7 @@ API_ROUTES: Final[Mapping[str, Mapping[str, Rule]]] = {
     "api/v1/master/healthz": {"GET": Door.ANYBODY},
     "api/v1/master/readyz": {"GET": Door.ANYBODY},
     "api/v1/master/nodes": {"GET": Door.NODE_READER, "POST": Door.NODE},
+    "api/v1/master/nodes.sd.json": {"GET": Door.NODE_READER},
     "api/v1/master/nodes/statistics": {"GET": Door.NODE_READER},
     "api/v1/master/nodes/<name:node_id>": {"GET": Door.NODE_READER},
     "api/v1/master/nodes/<name:node_id>/status": {"PUT": Door.NODE},

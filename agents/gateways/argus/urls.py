@@ -6,6 +6,7 @@ from agents.gateways.argus import views
 
 urlpatterns = [
     path("nodes", views.nodes),
+    path("nodes.sd.json", views.discovery),
     path("nodes/statistics", views.statistics),
     path("nodes/<name:node_id>", views.node),
     path("nodes/<name:node_id>/status", views.node_status),

@@ -10,8 +10,11 @@ from typing import Any, Final
 from django.conf import settings
 from django.db import DataError, InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.cache import get_conditional_response
 from django.views.decorators.csrf import csrf_exempt
 
+from agents.gateways.argus.discovery import DISCOVERY, discovery_json, parse_port
 from agents.gateways.argus.doors import caller_of
 from agents.gateways.argus.protocol import (
     error_json,
@@ -22,6 +25,7 @@ from agents.gateways.argus.protocol import (
     parse_report,
     statistics_json,
 )
+from agents.selectors.discovery import targets
 from agents.selectors.nodes import node_by_id, node_counts, nodes_listed, unknown_node
 from agents.services.errors import NodeOfOther
 from agents.services.node_reports import StatusReport, record_report
@@ -29,6 +33,8 @@ from agents.services.nodes import Registration, configure_node, register_node
 from controlplane.access.table import rule_for
 from controlplane.common.clean import clean_text
 from controlplane.common.errors import ControlPlaneError, Forbidden, Invalid, NotFound, Unauthorized
+from controlplane.common.rest.etags import CACHE_CONTROL, etag_of
+from controlplane.common.rest.plain import describe
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +48,7 @@ _STATUSES: Final[tuple[tuple[type[ControlPlaneError], int], ...]] = (
     # The status that agents in the field expect.
     (NodeOfOther, 500),
 )
-Handler = Callable[..., HttpResponse]
+Handler = Callable[..., HttpResponseBase]
 
 
 class _BodyTooLarge(ControlPlaneError):
@@ -61,7 +67,7 @@ def _served(**handlers: Handler) -> Handler:
         by_verb["HEAD"] = by_verb["GET"]
 
     @csrf_exempt
-    def view(request: HttpRequest, **params: str) -> HttpResponse:
+    def view(request: HttpRequest, **params: str) -> HttpResponseBase:
         handler = by_verb.get(request.method or "")
         if handler is None:
             allowed = ", ".join(by_verb)
@@ -71,7 +77,7 @@ def _served(**handlers: Handler) -> Handler:
     return view
 
 
-def _answered(handler: Handler, request: HttpRequest, params: Mapping[str, str]) -> HttpResponse:
+def _answered(handler: Handler, request: HttpRequest, params: Mapping[str, str]) -> HttpResponseBase:
     try:
         for node_id in params.values():
             # No database is asked for what none can hold.
@@ -167,11 +173,22 @@ def _count(request: HttpRequest) -> HttpResponse:
     return _json(statistics_json(node_counts(_caller(request).environments)))
 
 
+def _discover(request: HttpRequest) -> HttpResponseBase:
+    caller = _caller(request)
+    port = parse_port(request.GET)
+    content = discovery_json(targets(caller.environments), port=port)
+    etag = etag_of(content)
+    headers = {"Cache-Control": CACHE_CONTROL, "ETag": etag}
+    response = HttpResponse(content, content_type="application/json", headers=headers)
+    return get_conditional_response(request, etag=etag, response=response) or response
+
+
 nodes = _served(get=_list, post=_register)
 statistics = _served(get=_count)
 node = _served(get=_show)
 node_status = _served(put=_report)
 node_config = _served(put=_configure)
+discovery = describe("get", DISCOVERY)(_served(get=_discover))
 
 
 @csrf_exempt
