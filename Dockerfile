@@ -19,7 +19,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     DATA_DIR=/data \
     STATIC_ROOT=/srv/static
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin portal \
-    && install -d -o portal -g portal /data
+    && install -d -o portal -g portal /data /private/argus/metric/prometheus
 WORKDIR /srv/portal
 COPY --from=packages /opt/venv /opt/venv
 COPY . .

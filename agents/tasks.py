@@ -22,6 +22,18 @@ def sweep_liveness() -> None:
 
 
 @shared_task(ignore_result=True)
+def judge_nodes() -> None:
+    """Every SCHEDULER_INTERVAL_SECONDS; a missed run makes verdicts on nodes that much later. Cost: one scan of the
+    instances."""
+    from django.conf import settings  # noqa: PLC0415 -- beside the imports below
+
+    from agents.services.background import run_background_job  # noqa: PLC0415 -- leaf
+    from agents.services.liveness import judge_nodes as judge  # noqa: PLC0415 -- leaf
+
+    run_background_job("judge-nodes", every_s=settings.SCHEDULER_INTERVAL_SECONDS, work=judge)
+
+
+@shared_task(ignore_result=True)
 def reconcile_sessions() -> None:
     """Every five seconds; a missed run leaves sessions of dead processes open that much longer."""
     from agents.services.background import run_background_job  # noqa: PLC0415 -- leaf

@@ -1,5 +1,6 @@
 """ASGI: HTTP to Django, agent sockets to their consumers, the lifespan to the hub of this process."""
 
+import asyncio
 import os
 import warnings
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -24,8 +25,10 @@ from django.urls import get_resolver  # noqa: E402
 from agents.api.live.stream import end_streams  # noqa: E402
 from agents.gateways.hub import running_hub, stop_hub  # noqa: E402
 from agents.gateways.onestep.consumer import agent_socket  # noqa: E402
+from agents.services.nodes_file import keep_nodes_file, leave_nodes_file  # noqa: E402
 from controlplane.access.declared import ensure_declared  # noqa: E402
 from controlplane.common.bodies import limit_bodies  # noqa: E402
+from controlplane.common.rest.programs import REGISTRY_PREFIX  # noqa: E402
 from controlplane.common.serving import ThreadedHandler  # noqa: E402
 from controlplane.common.sockets import unknown_socket  # noqa: E402
 
@@ -35,20 +38,30 @@ Send = Callable[[Any], Awaitable[None]]
 Application = Callable[..., Awaitable[None]]
 
 
+# How long a start waits for nodes.json, where a file system or another process that writes it hangs.
+_NODES_FILE_WITHIN_S = 5.0
+# Beside the drain of the hub, which takes longer.
+_NODES_FILE_ENDS_WITHIN_S = 0.5
+
+
 async def lifespan(_scope: Scope, receive: Receive, send: Send) -> None:
-    """Start the hub with the server and drain it when the server has closed its sockets."""
+    """Start the hub with the server and drain it when the server has closed its sockets.
+
+    nodes.json is written before the server listens: who asks whether it is ready may read the file.
+    """
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
             try:
                 await running_hub()
+                await asyncio.to_thread(keep_nodes_file, wait_s=_NODES_FILE_WITHIN_S)
             except Exception as error:
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 raise
             await send({"type": "lifespan.startup.complete"})
         else:
             await end_streams()
-            await stop_hub()
+            await asyncio.gather(stop_hub(), asyncio.to_thread(leave_nodes_file, wait_s=_NODES_FILE_ENDS_WITHIN_S))
             await send({"type": "lifespan.shutdown.complete"})
             return
 
@@ -59,7 +72,7 @@ HTTP_THREADS: int = settings.DATABASES["default"].get("OPTIONS", {}).get("pool",
 pages = ThreadedHandler(threads=HTTP_THREADS)
 # On the server's own event loop: they tell of its hub, and must answer while all threads wait for the database.
 _probes = ASGIHandler()
-_PROBES = ("/healthz", "/readyz")
+_PROBES = ("/healthz", "/readyz", f"{REGISTRY_PREFIX}/healthz", f"{REGISTRY_PREFIX}/readyz")
 
 
 async def http(scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,9 +95,20 @@ async def sockets(scope: Scope, receive: Receive, send: Send) -> None:
 # Once, before anything is served: a request is not asked again.
 ensure_declared(get_resolver(), admin.site, _SOCKETS)
 
+_limited_http = limit_bodies(http, max_bytes=settings.HTTP_BODY_MAX_BYTES)
+_limited_registry = limit_bodies(http, max_bytes=settings.NODE_BODY_MAX_BYTES, key="error")
+
+
+async def bounded_http(scope: Scope, receive: Receive, send: Send) -> None:
+    """HTTP with bodies of bounded length; the registry takes less, and refuses in words of its own."""
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    limited = _limited_registry if path.startswith(f"{REGISTRY_PREFIX}/") else _limited_http
+    await limited(scope, receive, send)
+
+
 application = ProtocolTypeRouter(
     {
-        "http": limit_bodies(http, max_bytes=settings.HTTP_BODY_MAX_BYTES),
+        "http": bounded_http,
         "websocket": sockets,
         "lifespan": lifespan,
     }

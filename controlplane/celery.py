@@ -8,6 +8,9 @@ import os
 
 from celery import Celery
 
+# Not by django.conf: Django's settings import this package, and are not there yet.
+from controlplane.settings.registry import SCHEDULER_INTERVAL_SECONDS
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings")
 
 app = Celery("controlplane")
@@ -17,6 +20,11 @@ app.autodiscover_tasks()
 app.conf.beat_schedule = {
     "expire-due-commands": {"task": "agents.tasks.expire_due_commands", "schedule": 1.0, "options": {"expires": 5}},
     "sweep-liveness": {"task": "agents.tasks.sweep_liveness", "schedule": 5.0, "options": {"expires": 10}},
+    "judge-nodes": {
+        "task": "agents.tasks.judge_nodes",
+        "schedule": float(SCHEDULER_INTERVAL_SECONDS),
+        "options": {"expires": 2 * SCHEDULER_INTERVAL_SECONDS},
+    },
     "reconcile-sessions": {"task": "agents.tasks.reconcile_sessions", "schedule": 5.0, "options": {"expires": 10}},
     "make-partitions": {"task": "tasks_app.tasks.make_partitions", "schedule": 5.0, "options": {"expires": 10}},
     "apply-retention": {"task": "tasks_app.tasks.apply_retention", "schedule": 5.0, "options": {"expires": 10}},

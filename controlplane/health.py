@@ -21,18 +21,21 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from agents.gateways.argus.views import error_answer
 from agents.gateways.hub import hub_here
 from agents.models import BackgroundJob
+from agents.selectors.nodes_file import nodes_file_state
 from agents.services.tokens import has_agent_tokens
 from controlplane.celery import app as celery_app
 from controlplane.common.batching import BatcherFigures
 from controlplane.common.rest.plain import describe
-from controlplane.health_schema import ALIVE, READY
+from controlplane.health_schema import ALIVE, NODE_ALIVE, NODE_READY, READY
+from controlplane.runtime.preflight import open_registry
 from controlplane.runtime.supervisor import part_statuses
 from tasks_app.services.storage import RETENTION_JOB
 
@@ -43,6 +46,7 @@ ANSWER_WITHIN_S = 2.0
 ALIVE_WITHIN_S = 0.5
 # A look that hangs for longer sits on a connection that is dead; the next request starts a fresh one.
 _GIVE_UP_AFTER_S = 10.0
+_ROUNDS_MISSED = 3
 # A deadlock or a restarted database is over by then; a full disk or a read-only database is not.
 WRITING_FAILS_AFTER_S = 5.0
 
@@ -68,6 +72,7 @@ class DatabaseReport:
     database: Check
     migrations: Check
     background_tasks: dict[str, Check]
+    nodes_json: Check
     has_tokens: bool | None = None
 
 
@@ -117,7 +122,8 @@ async def readyz(_request: HttpRequest) -> JsonResponse:
     what agents report can be stored.
 
     Redis is reported and does not decide: without it everything still works, later. Where the worker cannot be
-    reached because of it, the background jobs fall silent, and that does decide.
+    reached because of it, the background jobs fall silent, and that does decide. nodes.json, and whether the registry
+    is open to anybody, are reported and do not decide either: the portal serves everybody else.
     """
     report, broker = await asyncio.gather(
         _database_probe.answer(within_s=ANSWER_WITHIN_S, otherwise=_database_silent("No answer in time.")),
@@ -137,6 +143,8 @@ async def readyz(_request: HttpRequest) -> JsonResponse:
         "migrations": report.migrations.as_json(),
         "background_tasks": {name: check.as_json() for name, check in report.background_tasks.items()},
         "broker": broker.as_json(),
+        "nodes_json": report.nodes_json.as_json(),
+        "registry_access": _registry_access().as_json(),
     }
     if parts:
         checks["parts"] = {name: check.as_json() for name, check in parts.items()}
@@ -152,6 +160,48 @@ async def readyz(_request: HttpRequest) -> JsonResponse:
     # Django would log an error per probe for what the body says already.
     response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001
     return response
+
+
+@describe("get", NODE_ALIVE)
+@never_cache
+async def node_healthz(request: HttpRequest) -> HttpResponse:
+    """/healthz at the base path of the registry: 200 as long as this process answers. Asks no database."""
+    return _wrong_verb(request) or JsonResponse({"status": "ok"})
+
+
+@describe("get", NODE_READY)
+@never_cache
+async def node_readyz(request: HttpRequest) -> HttpResponse:
+    """/readyz at the base path of the registry: 200 when the database answers, else 503 with the reason.
+
+    How nodes.json fares, and whether the registry is open to anybody, is reported and does not decide.
+    """
+    refusal = _wrong_verb(request)
+    if refusal is not None:
+        return refusal
+    found = await _answering_probe.answer(within_s=ANSWER_WITHIN_S, otherwise="The database gives no answer in time.")
+    if isinstance(found, str):
+        return error_answer(503, found)
+    checks = {"nodes_json": found.as_json(), "registry_access": _registry_access().as_json()}
+    return JsonResponse({"status": "ready", "checks": checks})
+
+
+def _wrong_verb(request: HttpRequest) -> HttpResponse | None:
+    """The registry's answer to a verb that its probes do not have."""
+    if request.method in {"GET", "HEAD"}:
+        return None
+    return error_answer(405, "The method must be GET or HEAD.", {"Allow": "GET, HEAD"})
+
+
+def _look_at_answer() -> Check | str:
+    """How nodes.json fares, or a sentence why the database does not answer."""
+    try:
+        return _nodes_json(timezone.now())
+    except DatabaseError as error:
+        logger.warning("health.database_silent error=%s", type(error).__name__)
+        return f"The database does not answer: {type(error).__name__}."
+    finally:
+        close_old_connections()
 
 
 async def _has_tokens() -> bool:
@@ -186,8 +236,10 @@ def _look_at_database() -> DatabaseReport:
         database = Check(ready=True, detail="It answers.", meta={"vendor": connection.vendor, "latency_ms": latency_ms})
         migrations = _migrations()
         if not migrations.ready:
-            return DatabaseReport(database, migrations, _jobs_unknown("Unknown before the database is migrated."))
-        return DatabaseReport(database, migrations, _background_tasks(timezone.now()), has_agent_tokens())
+            unknown = "Unknown before the database is migrated."
+            return DatabaseReport(database, migrations, _jobs_unknown(unknown), Check(ready=False, detail=unknown))
+        now = timezone.now()
+        return DatabaseReport(database, migrations, _background_tasks(now), _nodes_json(now), has_agent_tokens())
     except DatabaseError as error:
         logger.warning("health.database_silent error=%s", type(error).__name__)
         return _database_silent(f"It does not answer: {type(error).__name__}.")
@@ -197,7 +249,8 @@ def _look_at_database() -> DatabaseReport:
 
 def _database_silent(detail: str) -> DatabaseReport:
     unknown = "Unknown while the database does not answer."
-    return DatabaseReport(Check(ready=False, detail=detail), Check(ready=False, detail=unknown), _jobs_unknown(unknown))
+    unseen = Check(ready=False, detail=unknown)
+    return DatabaseReport(Check(ready=False, detail=detail), unseen, _jobs_unknown(unknown), unseen)
 
 
 def _jobs_unknown(detail: str) -> dict[str, Check]:
@@ -225,11 +278,20 @@ def _migrations() -> Check:
 
 def _background_tasks(now: datetime) -> dict[str, Check]:
     rows = BackgroundJob.objects.in_bulk(list(celery_app.conf.beat_schedule))
-    return {_reported_name(name): _background_task(rows.get(name), now) for name in celery_app.conf.beat_schedule}
+    return {
+        _reported_name(name): _background_task(rows.get(name), now, _stale_after_s(name))
+        for name in celery_app.conf.beat_schedule
+    }
 
 
-def _background_task(job: BackgroundJob | None, now: datetime) -> Check:
-    stale_after = timedelta(seconds=settings.READINESS_TASK_STALE_AFTER_S)
+def _stale_after_s(name: str) -> float:
+    """A job that is scheduled more seldom than the setting allows may be silent for three of its rounds."""
+    schedule: float = celery_app.conf.beat_schedule[name]["schedule"]
+    return max(settings.READINESS_TASK_STALE_AFTER_S, _ROUNDS_MISSED * schedule)
+
+
+def _background_task(job: BackgroundJob | None, now: datetime, stale_after_s: float) -> Check:
+    stale_after = timedelta(seconds=stale_after_s)
     if job is None or job.last_started_at is None:
         return Check(ready=False, detail="It has never run.")
     meta = {
@@ -237,7 +299,7 @@ def _background_task(job: BackgroundJob | None, now: datetime) -> Check:
         "last_succeeded_at": job.last_succeeded_at,
         "last_failed_at": job.last_failed_at,
         "last_duration_ms": job.last_duration_ms,
-        "stale_after_s": settings.READINESS_TASK_STALE_AFTER_S,
+        "stale_after_s": stale_after_s,
     }
     if max(job.last_started_at, job.last_succeeded_at or job.last_started_at) > now + stale_after:
         return Check(ready=False, detail="Its last run lies in the future: a clock was wrong.", meta=meta)
@@ -246,6 +308,18 @@ def _background_task(job: BackgroundJob | None, now: datetime) -> Check:
         return Check(ready=False, detail="It is silent." if silent else "It fails.", meta=meta)
     # Its error text is for those who may see the admin.
     return Check(ready=True, detail="Its last run failed." if job.last_error else "It runs.", meta=meta)
+
+
+def _nodes_json(now: datetime) -> Check:
+    state = nodes_file_state(now)
+    return Check(ready=state.ready, detail=state.detail, meta=state.meta)
+
+
+def _registry_access() -> Check:
+    warning = open_registry()
+    if warning is not None:
+        return Check(ready=False, detail=warning)
+    return Check(ready=True, detail=f"AUTH_MODE is {settings.AUTH_MODE}.")
 
 
 def _look_at_broker() -> Check:
@@ -294,5 +368,6 @@ def _queue(figures: BatcherFigures) -> Check:
 
 
 _database_probe = _Probe(_look_at_database)
+_answering_probe: _Probe[Check | str] = _Probe(_look_at_answer)
 _tokens_probe: _Probe[bool | None] = _Probe(_look_at_tokens)
 _broker_probe = _Probe(_look_at_broker)

@@ -8,13 +8,14 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from agents.admin.home import live_home
+from agents.gateways.argus.views import unknown as unknown_in_registry
 from agents.gateways.onestep.views import presence
-from controlplane.access.table import UNKNOWN_ROUTE
+from controlplane.access.table import UNKNOWN_NODE_ROUTE, UNKNOWN_ROUTE
 from controlplane.common.rest.document import DocumentView
 from controlplane.common.rest.paths import NameConverter
 from controlplane.common.rest.views import NotFoundView
 from controlplane.console.views import browsers_log_in, change_own_password, favicon, login_again
-from controlplane.health import healthz, readyz
+from controlplane.health import healthz, node_healthz, node_readyz, readyz
 from controlplane.prometheus.views import metrics
 
 # The script of the page is an answer of its own, since no inline script runs.
@@ -37,6 +38,10 @@ urlpatterns = [
     path("admin/language/", include("django.conf.urls.i18n")),
     path("admin/", admin.site.urls),
     path("api/v1/agents/presence", presence),
+    path("api/v1/master/healthz", node_healthz),
+    path("api/v1/master/readyz", node_readyz),
+    path("api/v1/master/", include("agents.gateways.argus.urls")),
+    re_path(UNKNOWN_NODE_ROUTE, unknown_in_registry),
     path("api/v1/", include("controlplane.access.api.urls")),
     path("api/v1/", include("agents.api.urls")),
     path("api/v1/", include("tasks_app.api.urls")),

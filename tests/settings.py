@@ -10,8 +10,10 @@ _FOLDER = Path(tempfile.mkdtemp(prefix="portal-test-data-"))
 atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
 
 _OWN = {
-    "ADMIN_PASSWORD", "ADMIN_USERNAME", "ALLOWED_HOSTS", "APP_ENV", "CSRF_TRUSTED_ORIGINS", "DATA_DIR", "DEBUG", "HOST",
-    "INGEST_TOKENS", "LANGUAGE_CODE", "LOG_FORMAT", "LOG_LEVEL", "PORT", "SECRET_KEY", "STATIC_ROOT", "TZ",
+    "ADMIN_PASSWORD", "ADMIN_USERNAME", "ALLOWED_HOSTS", "APP_ENV", "AUTH_MODE", "CSRF_TRUSTED_ORIGINS", "DATA_DIR",
+    "DB_PATH", "DEBUG", "HOST", "INGEST_TOKENS", "LANGUAGE_CODE", "LOG_FORMAT", "LOG_LEVEL", "METRIC_NODES_JSON_PATH",
+    "NODE_ID_PREFIX", "OFFLINE_THRESHOLD_SECONDS", "ONLINE_THRESHOLD_SECONDS", "PORT", "SCHEDULER_INTERVAL_SECONDS",
+    "SECRET_KEY", "STATIC_ROOT", "TZ",
 }  # fmt: skip
 for _name in list(os.environ):
     if _name in _OWN or _name.startswith("ONESTEP_CP_"):

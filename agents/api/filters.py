@@ -7,6 +7,7 @@ from django.db.models import Q, QuerySet
 from rest_framework import serializers
 
 from agents.api.paths import CommandIdField
+from agents.api.queries import archived_choice
 from agents.models import Command, Event, Service, Session
 from agents.models.command import CommandKind
 from agents.models.event import NOTABLE, ROUTINE_KINDS, EventKind
@@ -45,6 +46,8 @@ class InstanceFilters(Filters):
     dialect = any_of("dialect", Dialect)
     connectivity = any_of("connectivity", Connectivity)
     health = any_of("health", Health)
+    # Applied by the selector, also where it is not given.
+    archived = ApiFilter(archived_choice(), lambda _archived: Q())
     q = ApiFilter(
         TextField(
             required=False,

@@ -9,6 +9,7 @@ from agents.models.command import CommandKind
 from agents.models.instance import Connectivity, Health
 from agents.models.service import Environment
 from agents.selectors.events import WIRE_EVENT_KINDS
+from agents.selectors.instances import ARCHIVED
 from controlplane.common.rest.fields import (
     IdField,
     IntegerField,
@@ -21,6 +22,12 @@ from controlplane.common.rest.fields import (
 
 def choice(choices: Any) -> serializers.ChoiceField:
     return serializers.ChoiceField(choices=choices, required=False)
+
+
+def archived_choice() -> serializers.ChoiceField:
+    return serializers.ChoiceField(
+        choices=ARCHIVED, default="false", help_text="Without the archived ones, nothing but those, or all."
+    )
 
 
 def name(**kwargs: Any) -> TextField:

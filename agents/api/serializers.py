@@ -141,6 +141,7 @@ class InstanceSerializer(SparseSerializer):
     conflict_seen_at = optional_time(help_text="When two live processes last claimed this identity at once.")
     last_sync_at = optional_time()
     last_topology_hash = optional_text()
+    archived_at = optional_time(help_text="Since when it is left out of lists and figures.")
     created_at = TimestampField()
     updated_at = TimestampField()
 

@@ -51,7 +51,7 @@ class InstancesView(FleetView):
 
     @endpoint("Instances of every dialect", query=INSTANCES.query, responds=INSTANCES.page, tagged=True)
     def get(self) -> HttpResponseBase:
-        return INSTANCES.answer(self, instances(environments=self.environments))
+        return INSTANCES.answer(self, instances(environments=self.environments, archived=self.query["archived"]))
 
 
 class InstanceView(FleetView):

@@ -43,6 +43,8 @@ class InstanceFacts(models.Model):
         Instance, on_delete=models.CASCADE, primary_key=True, related_name="facts", verbose_name=_("instance")
     )
     facts = models.JSONField(_("facts"), default=dict, blank=True)
+    # Of `facts`, so that what came again is known without reading it.
+    digest = models.CharField(max_length=32, blank=True, default="", db_default="", editable=False)
     changed_at = models.DateTimeField(_("changed"))
 
     class Meta:

@@ -1,6 +1,7 @@
 """Node: what the registry knows of an instance of the argus dialect. Source: argus contract."""
 
 from django.db import models
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from agents.models.instance import Instance
@@ -9,9 +10,10 @@ from agents.models.instance import Instance
 class Node(models.Model):
     """A member of the registry, beside its instance.
 
-    Its id is `external_id` of the instance, its status the connectivity, its last report `last_seen_at`; `meta_data`
-    are the facts of the instance. `health` is an object of components, each an object with at least `status`; `label`
-    is a list of strings.
+    Its id is `external_id` of the instance, its status the connectivity, its last report `last_seen_at` and, by its
+    own clock, `last_heartbeat_sent_at`; `meta_data` are the facts of the instance. So a report that tells nothing new
+    writes one row of one table. `health` is an object of components, each an object with at least `status`; `label` is
+    a list of strings.
     """
 
     instance = models.OneToOneField(
@@ -26,9 +28,6 @@ class Node(models.Model):
     health = models.JSONField(_("health"), default=dict, blank=True)
     registered_at = models.DateTimeField(_("registered"))
     updated_at = models.DateTimeField(_("updated"))
-    agent_reported_at = models.DateTimeField(
-        _("last report by its clock"), null=True, blank=True, help_text=_("The time that the last report gave itself.")
-    )
 
     class Meta:
         verbose_name = _("node")
@@ -57,8 +56,10 @@ class NodesFile(models.Model):
 
     path = models.TextField(_("path"), blank=True)
     written_at = models.DateTimeField(_("written"), null=True, blank=True)
-    checked_at = models.DateTimeField(_("checked"), null=True, blank=True)
+    checked_at = models.DateTimeField(_("checked"), default=timezone.now)
     failing_since = models.DateTimeField(_("failing since"), null=True, blank=True)
+    failed_at = models.DateTimeField(_("failed last"), null=True, blank=True)
+    failed_by = models.TextField(_("failed by"), blank=True, help_text=_("The host and the user that could not write."))
     error = models.TextField(_("error"), blank=True)
     node_count = models.PositiveIntegerField(_("nodes"), default=0)
 

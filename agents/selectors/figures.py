@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db.models import Count
 
-from agents.models import Command, CommandTotals, Instance, Replica, Session
+from agents.models import Command, CommandTotals, Replica, Session
 from agents.models.instance import Connectivity
+from agents.selectors.instances import kept
 
 # More combinations of dialect, environment and connectivity than this are not told apart by anybody.
 INSTANCE_GROUPS_MAX = 1000
@@ -16,9 +17,10 @@ INSTANCE_GROUPS_MAX = 1000
 def instance_counts() -> Iterator[tuple[str, str, str, int]]:
     """Dialect, environment, connectivity and how many instances; of the INSTANCE_GROUPS_MAX largest groups.
 
-    Each connectivity is named, so that the first instance that goes offline is a rise. Cost: one scan of the instances.
+    Archived ones do not count. Each connectivity is named, so that the first instance that goes offline is a rise. Cost:
+    one scan of the instances.
     """
-    groups = Instance.objects.values_list("dialect", "service__environment", "connectivity")
+    groups = kept().values_list("dialect", "service__environment", "connectivity")
     counted = groups.annotate(instance_count=Count("pk")).order_by("-instance_count", "dialect", "service__environment")
     counts = {tuple(group): count for *group, count in counted[:INSTANCE_GROUPS_MAX]}
     for dialect, environment in sorted({(dialect, environment) for dialect, environment, _connectivity in counts}):

@@ -1,6 +1,7 @@
 """Instances: those of one service, and those of the whole fleet."""
 
 from datetime import datetime, timedelta
+from typing import Final, Literal, TypeAlias, get_args
 from uuid import UUID
 
 from django.conf import settings
@@ -11,20 +12,28 @@ from agents.models.instance import Connectivity
 from agents.selectors.visibility import Environments, within
 from controlplane.common.errors import NotFound
 
+Archived: TypeAlias = Literal["false", "true", "all"]
+ARCHIVED: Final[tuple[Archived, ...]] = get_args(Archived)
+
 
 def participating(now: datetime, *, prefix: str = "") -> Q:
     """Matches instances that count: seen, synced or, with neither, created within the participation window.
 
-    One that is online counts whenever it was last seen: while the portal was away nobody could be seen.
-    Source: contract 4.3.
+    One that is online counts whenever it was last seen: while the portal was away nobody could be seen. Archived ones
+    do not count. Source: contract 4.3.
     """
     start = now - timedelta(seconds=settings.INSTANCE_HEALTH_PARTICIPATION_WINDOW_S)
-    return (
+    return Q(**{f"{prefix}archived_at": None}) & (
         Q(**{f"{prefix}connectivity": Connectivity.ONLINE})
         | Q(**{f"{prefix}last_seen_at__gte": start})
         | Q(**{f"{prefix}last_sync_at__gte": start})
         | Q(**{f"{prefix}last_seen_at": None, f"{prefix}last_sync_at": None, f"{prefix}created_at__gte": start})
     )
+
+
+def kept() -> QuerySet[Instance]:
+    """The instances that lists and figures are about: those that are not archived."""
+    return Instance.objects.filter(archived_at=None)
 
 
 def with_active_session(rows: QuerySet[Instance]) -> QuerySet[Instance]:
@@ -68,6 +77,12 @@ def _unknown(instance_id: UUID, service: Service | None = None) -> NotFound:
     return NotFound(f"instance {instance_id} was not found{of_service}", code="instance_not_found")
 
 
-def instances(*, environments: Environments = None) -> QuerySet[Instance]:
-    """Instances of every dialect with their service."""
-    return Instance.objects.select_related("service").filter(within(environments, "service__environment"))
+def instances(*, environments: Environments = None, archived: Archived = "false") -> QuerySet[Instance]:
+    """Instances of every dialect with their service: without the archived ones, nothing but those, or all."""
+    rows = Instance.objects.select_related("service").filter(within(environments, "service__environment"))
+    return rows.filter(*archived_q(archived))
+
+
+def archived_q(archived: Archived) -> list[Q]:
+    """The conditions that a choice among ARCHIVED makes, on instances and services alike."""
+    return {"false": [Q(archived_at=None)], "true": [Q(archived_at__isnull=False)], "all": []}[archived]

@@ -10,6 +10,7 @@ from agents.models import BackgroundJob, Command, Event, Instance, Replica, Serv
 from agents.models.event import EventKind
 from agents.models.instance import Connectivity, Health
 from agents.selectors.events import latest_possible, notable_events
+from agents.selectors.instances import kept
 from agents.selectors.presence import CONFLICT_SHOWN_FOR
 from agents.selectors.visibility import told_to
 
@@ -21,7 +22,7 @@ TROUBLES_COUNTED = 100
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Counts over all instances; `healthy` and `unhealthy` are of those online."""
+    """Counts over all instances that are not archived; `healthy` and `unhealthy` are of those online."""
 
     services: int
     instances: int
@@ -34,7 +35,7 @@ class Fleet:
 
 def fleet() -> Fleet:
     """Two queries over narrow tables."""
-    groups = Instance.objects.order_by().values_list("connectivity", "health").annotate(count=Count("pk"))
+    groups = kept().order_by().values_list("connectivity", "health").annotate(count=Count("pk"))
     counts = {(connectivity, health): count for connectivity, health, count in groups}
 
     def total(wanted: str, *healths: str) -> int:
@@ -45,7 +46,7 @@ def fleet() -> Fleet:
         )
 
     return Fleet(
-        services=Service.objects.count(),
+        services=Service.objects.filter(archived_at=None).count(),
         instances=sum(counts.values()),
         online=total(Connectivity.ONLINE),
         offline=total(Connectivity.OFFLINE),
@@ -112,7 +113,8 @@ def troubled_instances(*, now: datetime, limit: int = TROUBLES_COUNTED) -> Query
     """
     window = timedelta(seconds=settings.INSTANCE_HEALTH_PARTICIPATION_WINDOW_S)
     return (
-        Instance.objects.filter(
+        kept()
+        .filter(
             Q(conflict_seen_at__gte=now - CONFLICT_SHOWN_FOR)
             | Q(connectivity=Connectivity.OFFLINE, last_seen_at__gte=now - window)
             | Q(connectivity=Connectivity.ONLINE, health__in=(Health.DEGRADED, Health.ERROR))

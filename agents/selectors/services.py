@@ -8,7 +8,7 @@ from django.db.models import Case, Count, F, IntegerField, Max, Q, QuerySet, Val
 
 from agents.models import Service
 from agents.models.instance import Connectivity
-from agents.selectors.instances import participating
+from agents.selectors.instances import Archived, archived_q, participating
 from agents.selectors.visibility import Environments, within
 from controlplane.common.errors import NotFound
 
@@ -25,9 +25,15 @@ def get_service(name: str, environment: str, *, environments: Environments = Non
     return service
 
 
-def services(*, environment: str | None = None, text: str = "", environments: Environments = None) -> QuerySet[Service]:
+def services(
+    *,
+    environment: str | None = None,
+    text: str = "",
+    environments: Environments = None,
+    archived: Archived = "false",
+) -> QuerySet[Service]:
     """Services of an environment whose name holds the text in any case; in no particular order."""
-    rows = Service.objects.filter(within(environments, "environment")).order_by()
+    rows = Service.objects.filter(within(environments, "environment"), *archived_q(archived)).order_by()
     if environment:
         rows = rows.filter(environment=environment)
     return rows.filter(name__icontains=text) if text else rows
@@ -52,7 +58,7 @@ def presences(rows: QuerySet[Service], *, now: datetime) -> list[ServicePresence
     counted = rows.order_by().annotate(
         instance_count=Count("instances", filter=participating(now, prefix="instances__")),
         online_instance_count=Count("instances", filter=Q(instances__connectivity=Connectivity.ONLINE)),
-        last_seen_at=Max("instances__last_seen_at"),
+        last_seen_at=Max("instances__last_seen_at", filter=Q(instances__archived_at=None)),
     )
     ranked = counted.annotate(
         status_rank=Case(

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from controlplane.common.errors import Conflict, NotFound
+from controlplane.common.errors import Conflict, ControlPlaneError, Forbidden, NotFound
 
 
 class InstanceUnknown(NotFound):
@@ -41,6 +41,12 @@ class InstanceConflict(Conflict):
     code = "instance_conflict"
 
 
+class InstanceOnline(Conflict):
+    """The instance is online or connected: it is neither archived nor forgotten."""
+
+    code = "instance_online"
+
+
 class ReplicaStopped(Conflict):
     """This process was declared dead; it opens no sessions until it has a new name."""
 
@@ -56,3 +62,15 @@ class SessionEnded(Conflict):
     def __init__(self, reason: Literal["superseded", "lost"]) -> None:
         super().__init__()
         self.reason = reason
+
+
+class NodeOfOther(ControlPlaneError):
+    """The id of a registration belongs to a node with another name."""
+
+    code = "node_name_mismatch"
+
+
+class NodeElsewhere(Forbidden):
+    """The token does not speak for the environment of the node."""
+
+    code = "node_elsewhere"

@@ -30,6 +30,7 @@ _LEVELS: dict[str, Event.Level] = {
     EventKind.INSTANCE_OFFLINE: Event.Level.WARN,
     EventKind.INSTANCE_CONFLICT: Event.Level.WARN,
     EventKind.AGENT_REFUSED: Event.Level.WARN,
+    EventKind.NODES_FILE_FAILED: Event.Level.ERROR,
     EventKind.INGEST_REJECTED: Event.Level.WARN,
     EventKind.COMMAND_REJECTED: Event.Level.ERROR,
     EventKind.COMMAND_FAILED: Event.Level.ERROR,

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import OuterRef, Q, Subquery
 from django.utils import timezone
 
-from agents.models import Instance, Service
+from agents.models import Instance, InstanceFacts, Service
 from agents.models.event import EventKind
 from agents.models.instance import Connectivity, Dialect
+from agents.services.archive import restore_heard
 from agents.services.errors import InstanceConflict
 from agents.services.events import portal_event, record_events
 from agents.services.reports import RuntimeFacts, ServiceIdentity
@@ -29,6 +30,8 @@ FACT_COLUMNS = (
 _ENROLLED_FIELDS = (
     "id",
     "dialect",
+    "external_id",
+    "node_name",
     "service",
     "hostname",
     "pid",
@@ -39,6 +42,15 @@ _ENROLLED_FIELDS = (
     "last_heartbeat_started_at",
     "last_sync_started_at",
     "last_sync_at",
+    "archived_at",
+)
+# What turning online reads; names, because restoring tells them.
+_TURNED_FIELDS = (
+    "external_id",
+    "node_name",
+    "archived_at",
+    "service",
+    *(f"service__{name}" for name in ("name", "environment", "archived_at")),
 )
 
 
@@ -48,16 +60,19 @@ def enrol_instances(
     """The instances with these identities by id, those that are new made with their services, and who is refused.
 
     `identities` are of distinct instances. Refused is an id that belongs to another service, environment or dialect;
-    nothing is made for it. Rows carry `instance.service`, one object per service, and _ENROLLED_FIELDS. Cost: two
-    statements for known instances, a constant number for new ones. Call it inside a transaction; two callers at once
-    may raise IntegrityError, and the loser then calls again. On PostgreSQL the rows of known instances stay locked
-    until the transaction ends; they are locked in the order of their ids, and rows may come to reference them
-    meanwhile: an order for many instances waits for no hello.
+    nothing is made for it. Rows carry `instance.service`, one object per service, and _ENROLLED_FIELDS; those that were
+    known also `facts_digest`, None where the instance has no facts. Cost: two statements for known instances, a
+    constant number for new ones. Call it inside a transaction; two callers at once may raise IntegrityError, and the
+    loser then calls again. On PostgreSQL the rows of known instances stay locked until the transaction ends; they are
+    locked in the order of their ids, and rows may come to reference them meanwhile: an order for many instances waits
+    for no hello.
     """
     found = Instance.objects.select_for_update(no_key=True).filter(
         pk__in=[identity.instance_id for identity in identities]
     )
-    known = {instance.pk: instance for instance in found.only(*_ENROLLED_FIELDS).order_by("pk")}
+    digest = Subquery(InstanceFacts.objects.filter(pk=OuterRef("pk")).values("digest"))
+    found = found.only(*_ENROLLED_FIELDS).annotate(facts_digest=digest)
+    known: dict[UUID, Instance] = {instance.pk: instance for instance in found.order_by("pk")}
     services = Service.objects.in_bulk({instance.service_id for instance in known.values()})
     conflicts: dict[UUID, InstanceConflict] = {}
     for identity in identities:
@@ -83,20 +98,23 @@ def _make_instances(identities: Sequence[ServiceIdentity], dialect: Dialect) -> 
     if not identities:
         return {}
     services = _services_of(identities)
-    return {
-        instance.pk: instance
-        for instance in Instance.objects.bulk_create(
-            Instance(
-                id=identity.instance_id,
-                dialect=dialect,
-                external_id=str(identity.instance_id),
-                service=services[identity.name, identity.environment],
-                node_name=identity.node_name,
-                deployment_version=identity.deployment_version,
-            )
-            for identity in identities
+    made = Instance.objects.bulk_create(
+        Instance(
+            id=identity.instance_id,
+            dialect=dialect,
+            external_id=str(identity.instance_id),
+            service=services[identity.name, identity.environment],
+            node_name=identity.node_name,
+            deployment_version=identity.deployment_version,
         )
-    }
+        for identity in identities
+    )
+    of_service = {service.pk: service for service in services.values()}
+    # Asked after the insert, which waits for whoever archives the service right now.
+    archived = Service.objects.filter(pk__in=of_service, archived_at__isnull=False)
+    for service_id, archived_at in archived.values_list("pk", "archived_at"):
+        of_service[service_id].archived_at = archived_at
+    return {instance.pk: instance for instance in made}
 
 
 def _services_of(identities: Sequence[ServiceIdentity]) -> dict[tuple[str, str], Service]:
@@ -164,18 +182,21 @@ def facts_of(identity: ServiceIdentity, runtime: RuntimeFacts) -> tuple[object, 
 
 
 def mark_online(instance_ids: Iterable[UUID], *, at: datetime) -> int:
-    """Turn those not yet online to online, with an event each; returns how many turned.
+    """Turn those not yet online to online, with an event each, and restore the archived; returns how many turned.
 
     Call it inside a transaction, after `last_seen_at` moved.
     """
     turned = list(
-        Instance.objects.filter(~Q(connectivity=Connectivity.ONLINE), pk__in=instance_ids).only("id", "service_id")
+        Instance.objects.filter(~Q(connectivity=Connectivity.ONLINE), pk__in=instance_ids)
+        .select_related("service")
+        .only(*_TURNED_FIELDS)
     )
     if not turned:
         return 0
     Instance.objects.filter(pk__in=[instance.pk for instance in turned]).update(
         connectivity=Connectivity.ONLINE, connectivity_changed_at=at
     )
+    restore_heard(turned, at=at)
     record_events(portal_event(EventKind.INSTANCE_ONLINE, at=at, instance=instance) for instance in turned)
     return len(turned)
 

@@ -15,9 +15,11 @@ from django.utils import timezone
 from agents.models import AgentToken, Instance, Replica, Session
 from agents.models.event import EventKind
 from agents.models.instance import Connectivity, Dialect
+from agents.services.archive import restore_heard
 from agents.services.errors import InstanceConflict, ReplicaStopped
 from agents.services.events import NewEvent, portal_event, record_events
 from agents.services.instances import FACT_COLUMNS, describe_instance, describe_services, enrol_instances
+from agents.services.inventory import facts_of_hello, write_changed_facts
 from agents.services.replicas import dead_replicas
 from agents.services.reports import Hello
 from agents.services.tokens import Credential
@@ -142,6 +144,10 @@ class _OpeningRound:
         Session.objects.bulk_create(session for _opening, _instance, session in let_in)
         describe_services((instance.service, opening.hello.service) for opening, instance, _session in let_in)
         self._describe_instances(let_in)
+        write_changed_facts(
+            (instance.pk, facts_of_hello(opening.hello), getattr(instance, "facts_digest", None) or "")
+            for opening, instance, _session in let_in
+        )
         record_events(self._events)
         opened = {
             instance.pk: OpenedSession(
@@ -252,6 +258,7 @@ class _OpeningRound:
             instance.last_seen_at = instance.updated_at = self._now
             rows.append(tuple(getattr(instance, name) for name in _HELLO_COLUMNS))
         update_from_values(Instance, _HELLO_COLUMNS, rows, assignments=_HELLO_ASSIGNMENTS)
+        restore_heard((instance for _opening, instance, _session in let_in), at=self._now)
 
 
 def _hint_holders(held: Mapping[UUID, Sequence[UUID]]) -> None:

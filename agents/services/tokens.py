@@ -20,7 +20,7 @@ from controlplane.common.snapshots import NOTHING, difference, snapshot
 from controlplane.common.tokens import hash_secret
 
 # Dialects that a gateway speaks; tokens for others would open no door.
-OFFERED_DIALECTS = (Dialect.ONESTEP,)
+OFFERED_DIALECTS = (Dialect.ONESTEP, Dialect.ARGUS)
 SECRET_PREFIX = "oat_"  # noqa: S105 -- the mark of the kind, not a secret
 _SHOWN_CHARACTERS = 9
 LAST_USED_EVERY = timedelta(minutes=1)

@@ -16,6 +16,9 @@ _WORDS: Final[Mapping[Rule, str]] = {
     Door.SUPERUSER: "superuser",
     Door.AGENT: "agent token",
     Door.PROGRAM: "agent token, or API token of a viewer",
+    Door.NODE: "anybody; with `AUTH_MODE=token` an agent token",
+    Door.NODE_READER: "anybody; with `AUTH_MODE=token` an agent token or a viewer",
+    Door.NODE_OPERATOR: "anybody; with `AUTH_MODE=token` an operator",
     Door.OWN_SESSION: "the session, for its own instance",
     Door.NOBODY: "nobody",
     Role.VIEWER: "viewer",
@@ -43,7 +46,9 @@ def document() -> str:
     parts = [
         _INTRODUCTION,
         "## API\n",
-        _table(("route", "verbs"), ((f"`/{route}`", _verbs(rules)) for route, rules in sorted(API_ROUTES.items()))),
+        _table(
+            ("route", "verbs"), ((f"`/{_plain(route)}`", _verbs(rules)) for route, rules in sorted(API_ROUTES.items()))
+        ),
         "## Sockets\n",
         *(_socket(path, rules) for path, rules in SOCKETS.items()),
         "## Console, by model\n",
@@ -65,6 +70,10 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def _api_lines() -> Iterable[tuple[str, str]]:
+    return ((f"`/{_plain(route)}`", _verbs(rules)) for route, rules in sorted(API_ROUTES.items()))
+
+
 def _socket(path: str, rules: Mapping[str, Rule]) -> str:
     return f"`{path}`\n\n" + _table(("frame", "from"), ((f"`{kind}`", _WORDS[rule]) for kind, rule in rules.items()))
 
@@ -82,4 +91,4 @@ def _verbs(rules: Mapping[str, Rule]) -> str:
 
 def _plain(route: str) -> str:
     """A pattern without the marks of a regular expression, and without what would end a cell."""
-    return route.replace("(?P<url>.*)$", "<anything else>").replace("^api(/.*)?$", "api/<anything else>")
+    return route.replace("(?P<url>.*)$", "<anything else>").replace("(/.*)?$", "/<anything else>").removeprefix("^")

@@ -25,6 +25,11 @@ class Door(enum.Enum):
     AGENT = "agent"
     # A program that shows a token for agents, or an API token of somebody with a role.
     PROGRAM = "program"
+    # In the registry of nodes, where AUTH_MODE is `token`; anybody where it is `disabled`. A node with a token for
+    # agents; that or somebody with a role; only somebody in the role of an operator.
+    NODE = "node"
+    NODE_READER = "node or viewer"
+    NODE_OPERATOR = "operator of nodes"
     # The session that an agent opened, for its own instance alone.
     OWN_SESSION = "own session"
     NOBODY = "nobody"
@@ -37,6 +42,8 @@ COMMAND: Final[Mapping[str, Rule]] = {"POST": Role.OPERATOR}
 OWN: Final[Mapping[str, Rule]] = {"POST": Role.VIEWER}
 READ_AND_OWN: Final[Mapping[str, Rule]] = {"GET": Role.VIEWER, "POST": Role.VIEWER}
 READ_AND_ADMINISTER: Final[Mapping[str, Rule]] = {"GET": Role.VIEWER, "POST": Role.ADMIN}
+UNKNOWN_NODE_ROUTE: Final = "^api/v1/master(/.*)?$"
+REGISTRY_DOORS: Final = frozenset({Door.NODE, Door.NODE_READER, Door.NODE_OPERATOR})
 SERVICE: Final = "api/v1/services/<name:service_name>"
 
 API_ROUTES: Final[Mapping[str, Mapping[str, Rule]]] = {
@@ -47,6 +54,16 @@ API_ROUTES: Final[Mapping[str, Mapping[str, Rule]]] = {
     "api/v1/auth/logout": {"POST": Door.ANYBODY},
     "api/v1/auth/logout-all": {"POST": Door.LOGGED_IN},
     "api/v1/agents/presence": {"POST": Door.AGENT},
+    "api/v1/master/healthz": {"GET": Door.ANYBODY},
+    "api/v1/master/readyz": {"GET": Door.ANYBODY},
+    "api/v1/master/nodes": {"GET": Door.NODE_READER, "POST": Door.NODE},
+    "api/v1/master/nodes.sd.json": {"GET": Door.NODE_READER},
+    "api/v1/master/nodes/statistics": {"GET": Door.NODE_READER},
+    "api/v1/master/nodes/<name:node_id>": {"GET": Door.NODE_READER},
+    "api/v1/master/nodes/<name:node_id>/status": {"PUT": Door.NODE},
+    "api/v1/master/nodes/<name:node_id>/config": {"PUT": Door.NODE_OPERATOR},
+    # What is not found there is told in the words of the registry.
+    UNKNOWN_NODE_ROUTE: {"GET": Door.ANYBODY},
     "api/v1/services": READ,
     SERVICE: READ,
     f"{SERVICE}/dashboard": READ,
@@ -72,6 +89,10 @@ API_ROUTES: Final[Mapping[str, Mapping[str, Rule]]] = {
         "PATCH": Role.OPERATOR,
     },
     "api/v1/instances/<name:instance_id>/commands": READ_AND_COMMAND,
+    "api/v1/instances/<name:instance_id>/archive": COMMAND,
+    "api/v1/instances/<name:instance_id>/restore": COMMAND,
+    f"{SERVICE}/archive": COMMAND,
+    f"{SERVICE}/restore": COMMAND,
     "api/v1/commands": READ,
     "api/v1/commands/<name:command_id>": READ,
     "api/v1/commands/<name:command_id>/cancel": COMMAND,

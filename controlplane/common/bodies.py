@@ -11,15 +11,17 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[..., Awaitable[None]]
 
 
-def limit_bodies(application: Application, *, max_bytes: int) -> Application:
+def limit_bodies(application: Application, *, max_bytes: int, key: str = "detail") -> Application:
     """The application behind a limit: a body of more than `max_bytes` is answered with 413 and read no further.
+
+    `key` is what the answer has its sentence under.
 
     Django reads a body whole, to memory and then to a file, before any view or parser can refuse it.
     """
 
     async def limited(scope: Scope, receive: Receive, send: Send) -> None:
         if _declared_length(scope) > max_bytes:
-            await _refuse(send, max_bytes)
+            await _refuse(send, max_bytes, key)
             return
         received, is_over, is_answered = 0, False, False
 
@@ -37,7 +39,7 @@ def limit_bodies(application: Application, *, max_bytes: int) -> Application:
 
         await application(scope, counting_receive, noting_send)
         if is_over and not is_answered:
-            await _refuse(send, max_bytes)
+            await _refuse(send, max_bytes, key)
 
     return limited
 
@@ -48,8 +50,8 @@ def _declared_length(scope: Scope) -> int:
     return int(declared) if declared.isdigit() and len(declared) < 20 else 0
 
 
-async def _refuse(send: Send, max_bytes: int) -> None:
-    body = msgspec.json.encode({"detail": f"The body may have {max_bytes} bytes at most."})
+async def _refuse(send: Send, max_bytes: int, key: str) -> None:
+    body = msgspec.json.encode({key: f"The body may have {max_bytes} bytes at most."})
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),

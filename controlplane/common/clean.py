@@ -3,6 +3,9 @@
 import math
 import re
 from collections.abc import Mapping
+from functools import partial
+
+import msgspec
 
 BIGINT_MAX = 2**63 - 1
 # How deep JSON from a peer may nest; beyond it the value is replaced. PostgreSQL and Python both allow far more.
@@ -41,6 +44,14 @@ def clean_json(value: object, _depth: int = 0) -> object:
     if isinstance(value, Mapping):
         return clean_json(dict(value), _depth)
     return clean_text(str(value))
+
+
+def is_same_json(one: object, other: object) -> bool:
+    """Whether two JSON values are the same as documents: unlike Python, 1 is neither `true` nor 1.0."""
+    return _sorted(one) == _sorted(other)
+
+
+_sorted = partial(msgspec.json.encode, order="sorted")
 
 
 def _finite(value: int) -> float | None:

@@ -113,6 +113,21 @@ def run_when_free(statement: str, connection: BaseDatabaseWrapper) -> None:
             return
 
 
+def lock_timeout(milliseconds: int) -> None:
+    """Let the statements of this transaction wait so long for a lock; then they fail (`is_lock_timeout`).
+
+    SQLite's transactions wait for theirs before they begin, as long as the settings say.
+    """
+    connection = connections[DEFAULT_DB_ALIAS]
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{milliseconds}ms"])
+
+
+def is_lock_timeout(error: OperationalError) -> bool:
+    return isinstance(error.__cause__, LockNotAvailable)
+
+
 class OwnConnections:
     """Gives each thread of an executor a connection of its own, outside the pool that requests share.
 

@@ -15,6 +15,7 @@ from controlplane.runtime.preflight import (
     DESCRIPTORS_RESERVED,
     StartRefused,
     check_redis,
+    open_registry,
     raise_descriptor_limit,
     reachable_database,
 )
@@ -67,6 +68,10 @@ class PartCommand(BaseCommand):
                 )
                 % {"limit": limit, "agents": max(limit - DESCRIPTORS_RESERVED, 0)}
             )
+
+    def warn_of_open_registry(self) -> None:
+        if (warning := open_registry()) is not None:
+            self.stderr.write(_("warning: %(sentence)s") % {"sentence": warning})
 
 
 class BackgroundPartCommand(PartCommand):

@@ -24,6 +24,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from agents.api.live.stream import end_streams
 from agents.models import Replica
 from agents.services.latency import LatencyFigures, database_latency_s, redis_latency_s
+from agents.services.nodes_file import kept_nodes_file
 from agents.services.replicas import start_replica, stop_replica, touch_replica
 from agents.services.transitions import store_transitions
 from controlplane.celery import app as celery_app
@@ -166,7 +167,8 @@ class WorkerPart:
             without_mingle=True,
             without_heartbeat=True,
         )
-        with ReplicaPresence(Replica.Kind.WORKER):
+        # What its jobs change of nodes, it writes itself.
+        with ReplicaPresence(Replica.Kind.WORKER), kept_nodes_file():
             worker.start()
 
     def stop(self) -> None:

@@ -1,6 +1,7 @@
 """What must be true before the portal starts. Whatever is not becomes StartRefused: one sentence, saying what to do."""
 
 import fcntl
+import ipaddress
 import os
 import resource
 import socket
@@ -56,6 +57,23 @@ def raise_descriptor_limit() -> int:
         # macOS has a bound of its own below the hard limit that it tells.
         return soft
     return wanted
+
+
+def open_registry() -> str | None:
+    """A sentence for the operator where anybody who reaches HOST may write to the node registry, else None."""
+    if settings.AUTH_MODE != "disabled" or _is_loopback(settings.HOST):
+        return None
+    return _(
+        "AUTH_MODE is disabled and HOST is %(host)s: whoever reaches this address may register nodes and change them. "
+        "Set AUTH_MODE=token and give each agent a token, or let HOST be 127.0.0.1."
+    ) % {"host": settings.HOST}
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 @contextmanager

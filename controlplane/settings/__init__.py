@@ -7,6 +7,7 @@ because Django's system checks do not run under ASGI.
 from controlplane.settings.base import *  # noqa: F403
 from controlplane.settings.storage import *  # noqa: F403
 from controlplane.settings.agents import *  # noqa: F403
+from controlplane.settings.registry import *  # noqa: F403
 from controlplane.settings.metrics import *  # noqa: F403
 from controlplane.settings.background import *  # noqa: F403
 from controlplane.settings.access import *  # noqa: F403

@@ -171,7 +171,7 @@ if env.boolean("BEHIND_TLS_PROXY", default=APP_ENV == "prod"):
 SECURE_COOKIES = env.boolean("SECURE_COOKIES", default=APP_ENV == "prod")
 SECURE_SSL_REDIRECT = env.boolean("SECURE_SSL_REDIRECT", default=APP_ENV == "prod")
 # Health probes come from inside, in plain HTTP.
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+SECURE_REDIRECT_EXEMPT = [r"^(api/v1/master/)?(healthz|readyz)$"]
 SECURE_HSTS_SECONDS = env.integer("SECURE_HSTS_SECONDS", 31536000 if APP_ENV == "prod" else 0, minimum=0)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = env.boolean("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=APP_ENV == "prod")
 SECURE_HSTS_PRELOAD = env.boolean("SECURE_HSTS_PRELOAD", default=APP_ENV == "prod")

@@ -1,6 +1,8 @@
 """Database, hints and broker: DATABASE_URL and REDIS_URL choose between the embedded default and production."""
 
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -8,7 +10,21 @@ from django.core.exceptions import ImproperlyConfigured
 from controlplane.common import env
 from controlplane.settings.base import DATA_DIR
 
-DATABASE_URL = env.secret("DATABASE_URL") or f"sqlite:///{DATA_DIR / 'portal.sqlite3'}"
+
+def _database_url() -> str:
+    """DATABASE_URL, else the SQLite file that DB_PATH names, else the one in DATA_DIR."""
+    configured = env.secret("DATABASE_URL")
+    if configured:
+        return configured
+    path = env.text("DB_PATH")
+    if "://" in path:
+        raise ImproperlyConfigured("DB_PATH must be the path of an SQLite file; for a URL there is DATABASE_URL.")
+    if path and (path.endswith("/") or Path(path).is_dir()):
+        raise ImproperlyConfigured(f"DB_PATH must name a file, not the folder {path!r}.")
+    return f"sqlite:///{quote(str(Path(path).absolute() if path else DATA_DIR / 'portal.sqlite3'))}"
+
+
+DATABASE_URL = _database_url()
 REDIS_URL = env.secret("REDIS_URL")
 
 

@@ -102,9 +102,9 @@ class TaskAdmin(PageAdmin):
 def _instance_rows(request: HttpRequest, task: Task) -> list[Mapping[str, Any]]:
     """The instances of the task's service, online ones first, with their controls and what they would take now."""
     instances = list(
-        task.service.instances.exclude(connectivity=Connectivity.NEVER_REPORTED).order_by(
-            "-connectivity", "node_name", "pk"
-        )[:INSTANCES_SHOWN]
+        task.service.instances.filter(archived_at=None)
+        .exclude(connectivity=Connectivity.NEVER_REPORTED)
+        .order_by("-connectivity", "node_name", "pk")[:INSTANCES_SHOWN]
     )
     controls = TaskControls.objects.in_bulk([instance.pk for instance in instances])
     allowed = kinds_for(request)

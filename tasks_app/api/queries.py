@@ -2,7 +2,7 @@
 
 from rest_framework import serializers
 
-from agents.api.queries import ServicePageQuery, ServiceQuery, choice, name
+from agents.api.queries import ServicePageQuery, ServiceQuery, archived_choice, choice, name
 from agents.models.service import Environment
 from controlplane.common.rest.fields import IdField, IntegerField, PageQuery, TextField, TimestampField
 from tasks_app.selectors.history import HISTORY_KINDS
@@ -21,6 +21,7 @@ class ServicesQuery(PageQuery):
     environment = choice(Environment.choices)
     source_kind = name(help_text="Only services with a task that reads such a source.")
     q = TextField(required=False, allow_blank=True, max_length=255, help_text="Part of the name, in any case.")
+    archived = archived_choice()
 
 
 class TasksQuery(ServicePageQuery):

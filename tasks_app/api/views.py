@@ -84,6 +84,7 @@ class ServicesView(FleetView):
             offset=self.query["offset"],
             now=timezone.now(),
             environments=self.environments,
+            archived=self.query["archived"],
         )
         return Response(ServicePageSerializer(page).data)
 
@@ -93,6 +94,7 @@ class ServicesView(FleetView):
             source_kind=self.query.get("source_kind"),
             text=self.query.get("q", ""),
             environments=self.environments,
+            archived=self.query["archived"],
         )
         for batch in batches_of(rows, Order(("id",)), size=BATCH_ROWS):
             yield service_summaries([service.pk for service in batch], now=timezone.now())

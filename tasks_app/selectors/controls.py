@@ -20,6 +20,7 @@ from django.db.models.sql.compiler import SQLCompiler
 from agents.models import Instance, Service, Session
 from agents.models.command import TASK_KINDS, CommandKind
 from agents.models.instance import Connectivity
+from agents.selectors.instances import kept
 
 # Offered while an instance has not yet said what its task supports: those that every agent knows.
 UNKNOWN_STATE_KINDS: Final = frozenset({CommandKind.PAUSE_TASK, CommandKind.RESUME_TASK, CommandKind.RESTART_TASK})
@@ -104,11 +105,12 @@ class _EntriesOf(Func):
 
 
 def instance_controls(service: Service, *, online_only: bool, task_name: str | None = None) -> list[Controls]:
-    """What each instance of a service says, by node name; with a `task_name`, at least what it says of that. One query.
+    """What each instance of a service that is not archived says, by node name. One query.
 
-    Most of what thousands say is of other tasks: it would take longer to arrive than all the rest.
+    With a `task_name` at least what it says of that: most of what thousands say is of other tasks, and would take
+    longer to arrive than all the rest.
     """
-    rows = Instance.objects.filter(service=service)
+    rows = kept().filter(service=service)
     if online_only:
         rows = rows.filter(connectivity=Connectivity.ONLINE)
     # One look into an index for each: to join them, PostgreSQL would read the active sessions of the whole fleet.

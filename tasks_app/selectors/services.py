@@ -9,6 +9,7 @@ from django.db.models import Count, Exists, OuterRef, QuerySet
 
 from agents.models import Event, Service
 from agents.selectors.events import TASK_EVENT_KINDS, latest_possible
+from agents.selectors.instances import Archived
 from agents.selectors.services import ServicePresence, ServiceStatus, presences, services
 from agents.selectors.visibility import Environments
 from tasks_app.models import MetricWindow, Task
@@ -100,6 +101,7 @@ def service_page(
     offset: int,
     now: datetime,
     environments: Environments = None,
+    archived: Archived = "false",
 ) -> ServicePage:
     """Services by (online, attention, offline), environment and name. Eight queries, whatever the number of services.
 
@@ -108,7 +110,7 @@ def service_page(
     `source_kind_counts` counts the services per kind of source before `source_kind` narrows them.
     """
     lookback = Lookback(LOOKBACK_DEFAULT_MINUTES, now)
-    named = services(environment=environment, text=text, environments=environments)
+    named = services(environment=environment, text=text, environments=environments, archived=archived)
     wanted = _reading(named, source_kind)
     present = presences(wanted, now=now)
     page = present[offset : offset + limit]
@@ -123,10 +125,16 @@ def service_page(
 
 
 def services_wanted(
-    *, environment: str | None, source_kind: str | None, text: str, environments: Environments = None
+    *,
+    environment: str | None,
+    source_kind: str | None,
+    text: str,
+    environments: Environments = None,
+    archived: Archived = "false",
 ) -> QuerySet[Service]:
     """The services of `service_page`, all of them, in no particular order."""
-    return _reading(services(environment=environment, text=text, environments=environments), source_kind)
+    named = services(environment=environment, text=text, environments=environments, archived=archived)
+    return _reading(named, source_kind)
 
 
 def _reading(rows: QuerySet[Service], source_kind: str | None) -> QuerySet[Service]:

@@ -1,4 +1,4 @@
-"""Totals as Prometheus takes them: of instances that were heard of lately, in one order, up to a limit."""
+"""Totals as Prometheus takes them: of instances heard of lately and not archived, in one order, up to a limit."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -82,4 +82,8 @@ def custom_totals(*, kind: str, seen_since: datetime, environments: Environments
 
 
 def _of_instances(totals: QuerySet[M], seen_since: datetime, environments: Environments) -> QuerySet[M]:
-    return totals.filter(within(environments, "instance__service__environment"), instance__last_seen_at__gte=seen_since)
+    return totals.filter(
+        within(environments, "instance__service__environment"),
+        instance__last_seen_at__gte=seen_since,
+        instance__archived_at=None,
+    )

@@ -159,6 +159,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "DATA_DIR": str(folder / "data"),
         "STATIC_ROOT": str(folder / "static"),
         "HOST": "127.0.0.1",
+        "METRIC_NODES_JSON_PATH": str(folder / "metric" / "nodes.json"),
     }
     services = read_compose(VARIABLES)["services"]
     children = {}

@@ -11,14 +11,18 @@ from rest_framework.response import Response
 CACHE_CONTROL = "private, no-cache"
 
 
+def etag_of(content: bytes) -> str:
+    """A strong ETag of a body."""
+    return f'"{hashlib.blake2b(content, digest_size=16).hexdigest()}"'
+
+
 def tag(request: Request, response: Response) -> Response:
     """Give an answer a strong ETag of its body; one that the client has already is answered with 304 and no body."""
     response["Cache-Control"] = CACHE_CONTROL
     patch_vary_headers(response, ["Accept"])
 
     def finish(rendered: Response) -> HttpResponseBase:
-        digest = hashlib.blake2b(rendered.content, digest_size=16).hexdigest()
-        rendered["ETag"] = f'"{digest}"'
+        rendered["ETag"] = etag_of(rendered.content)
         http = request._request  # noqa: SLF001 -- Django's own check reads its own request
         return get_conditional_response(http, etag=rendered["ETag"], response=rendered) or rendered
 

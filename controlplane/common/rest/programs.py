@@ -16,10 +16,14 @@ from django_htmx.middleware import HtmxMiddleware
 PROGRAMS_PREFIX = "/api/v1/"
 # These are about the session of a cookie and take no notice of a bearer.
 SESSIONS_PREFIX = "/api/v1/auth/"
+# Nodes of the registry need show nothing at all.
+REGISTRY_PREFIX = "/api/v1/master"
 
 
 def is_program(request: HttpRequest) -> bool:
-    """Whether this is a call of the API with a bearer, be it a good one or not."""
+    """Whether this is a call of the API with a bearer, be it a good one or not, or a node's without any credential."""
+    if request.path_info.startswith(f"{REGISTRY_PREFIX}/") and not request.META.get("HTTP_COOKIE"):
+        return True
     shown: str = request.META.get("HTTP_AUTHORIZATION", "")
     return (
         shown[:7].lower() == "bearer "

@@ -16,6 +16,7 @@ class Command(PartCommand):
 
     def start(self, _options: dict[str, Any]) -> None:
         self.make_room_for_agents()
+        self.warn_of_open_registry()
         with bind_listener(settings.HOST, settings.PORT) as listener:
             check_redis()
             with reachable_database():

@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 
-from agents.models import AgentToken, BackgroundJob
+from agents.models import AgentToken, BackgroundJob, NodesFile
 from agents.services.tokens import create_agent_token
 from controlplane import health
 from controlplane.celery import app as celery_app
@@ -73,7 +73,9 @@ def test_readyz_has_the_shape_of_the_contract(client, jobs_that_run):
         "environment": "dev",
         "ingestion_auth_configured": False,
     }
-    assert set(body["checks"]) == {"database", "migrations", "background_tasks", "broker"}
+    assert set(body["checks"]) == {
+        "database", "migrations", "background_tasks", "broker", "nodes_json", "registry_access"
+    }  # fmt: skip
     # One of them has a name in the contract.
     assert set(body["checks"]["background_tasks"]) == {
         "retention_worker" if name == "apply-retention" else name for name in celery_app.conf.beat_schedule
@@ -83,6 +85,54 @@ def test_readyz_has_the_shape_of_the_contract(client, jobs_that_run):
         assert check["ready"] is True
         assert isinstance(check["detail"], str)
         assert set(check) <= {"ready", "detail", "meta"}
+
+
+def test_readyz_tells_of_nodes_json_and_stays_ready(client, jobs_that_run):
+    never = client.get("/readyz")
+    NodesFile.objects.create(path="/p/nodes.json", failing_since=timezone.now(), error="/p/nodes.json: No space left")
+
+    failing = client.get("/readyz")
+
+    assert (never.status_code, failing.status_code) == (200, 200)
+    assert never.json()["checks"]["nodes_json"] == {"ready": False, "detail": "It has never been written."}
+    check = failing.json()["checks"]["nodes_json"]
+    assert (check["ready"], check["detail"]) == (False, "It cannot be written. /p/nodes.json: No space left")
+    assert check["meta"]["path"] == "/p/nodes.json"
+
+
+@pytest.mark.parametrize(("silent_s", "ready"), [(60, True), (120, False)])
+def test_readyz_tells_when_no_process_looks_after_nodes_json(client, jobs_that_run, settings, silent_s, ready):
+    settings.SCHEDULER_INTERVAL_SECONDS = 30
+    NodesFile.objects.create(path="/p/nodes.json", checked_at=timezone.now() - timedelta(seconds=silent_s))
+
+    answer = client.get("/readyz")
+
+    assert (answer.status_code, answer.json()["checks"]["nodes_json"]["ready"]) == (200, ready)
+
+
+@pytest.mark.usefixtures("jobs_that_run")
+@pytest.mark.parametrize(
+    ("host", "mode", "ready"),
+    [
+        ("127.0.0.1", "disabled", True),
+        ("127.8.9.1", "disabled", True),
+        ("::1", "disabled", True),
+        ("localhost", "disabled", True),
+        ("0.0.0.0", "disabled", False),
+        ("::", "disabled", False),
+        ("192.0.2.7", "disabled", False),
+        ("portal.example", "disabled", False),
+        ("0.0.0.0", "token", True),
+    ],
+)
+def test_readyz_warns_of_a_registry_that_is_open_to_a_network(client, settings, host, mode, ready):
+    settings.HOST, settings.AUTH_MODE = host, mode
+
+    answer = client.get("/readyz")
+
+    check = answer.json()["checks"]["registry_access"]
+    assert (answer.status_code, check["ready"]) == (200, ready)
+    assert ready or f"AUTH_MODE is disabled and HOST is {host}:" in check["detail"]
 
 
 def test_readyz_is_503_before_the_background_jobs_ran(client):

@@ -1,0 +1,1 @@
+"""The dialect of registry nodes: REST push below /api/v1/master."""

@@ -1,0 +1,184 @@
+"""Archive and restore: what is left out of lists and figures until it reports again.
+
+An archived instance is never online: archiving passes over who is, and whoever reports is restored in the transaction
+that stores the report. The instances of an archived service are all archived.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext, ngettext
+
+from agents.models import Instance, Service, Session
+from agents.models.event import EventKind
+from agents.models.instance import Connectivity
+from agents.services.errors import InstanceOnline
+from agents.services.events import NewEvent, portal_event, record_events
+from controlplane.common.actors import Actor
+from controlplane.common.changes import subject_of
+
+# How many instances are locked at a time while many are archived: their telemetry waits meanwhile.
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """`changed` were archived or restored, `refused` are online or connected; the others were so before, or unknown."""
+
+    changed: list[UUID] = field(default_factory=list)
+    refused: list[UUID] = field(default_factory=list)
+
+
+def archive_instances(instance_ids: Sequence[UUID], *, actor: Actor) -> Archived:
+    """Archive those that are neither online nor connected, with an event each; some at a time, each lot in one commit.
+
+    Cost: four statements per lot.
+    """
+    done = Archived()
+    for start in range(0, len(instance_ids), _AT_ONCE):
+        with transaction.atomic():
+            rows = _locked(Instance.objects.filter(pk__in=instance_ids[start : start + _AT_ONCE], archived_at=None))
+            done.refused.extend(row.pk for row in rows if _is_present(row))
+            absent = [row for row in rows if not _is_present(row)]
+            _archive(absent, timezone.now(), actor)
+            done.changed.extend(row.pk for row in absent)
+    return done
+
+
+def archive_instance(instance: Instance, *, actor: Actor) -> bool:
+    """Archive one; whether it was not archived before. Raises InstanceOnline where it is online or connected."""
+    done = archive_instances([instance.pk], actor=actor)
+    if done.refused:
+        raise InstanceOnline(
+            gettext("%s is online or connected. Stop its process first, and archive it once it is offline.") % instance
+        )
+    return bool(done.changed)
+
+
+@transaction.atomic
+def archive_service(service: Service, *, actor: Actor) -> int:
+    """Archive a service with all its instances; returns how many of those were not archived before.
+
+    Raises InstanceOnline where one of them is online or connected: nothing is archived then. Cost: a constant number
+    of statements; all instances of the service are locked until it is done.
+    """
+    _locked(service.instances.filter(archived_at=None))
+    # An insert of an instance waits for this lock, and reads afterwards whether the service was archived meanwhile.
+    Service.objects.select_for_update().get(pk=service.pk)
+    rows = _locked(service.instances.filter(archived_at=None))
+    online = sum(map(_is_present, rows))
+    if online:
+        raise InstanceOnline(
+            ngettext(
+                "%(count)d instance of %(service)s is online or connected. Stop it first, or archive single instances.",
+                "%(count)d instances of %(service)s are online or connected. Stop them first, or archive single "
+                "instances.",
+                online,
+            )
+            % {"count": online, "service": service}
+        )
+    now = timezone.now()
+    _archive(rows, now, actor)
+    if Service.objects.filter(pk=service.pk, archived_at=None).update(archived_at=now, updated_at=now):
+        record_events([_service_event(EventKind.SERVICE_ARCHIVED, service, now, actor)])
+    return len(rows)
+
+
+@transaction.atomic
+def restore_instances(instance_ids: Sequence[UUID], *, actor: Actor) -> int:
+    """Take instances back into lists and figures, their services with them; returns how many were archived.
+
+    Cost: a constant number of statements.
+    """
+    rows = _locked(Instance.objects.filter(pk__in=instance_ids, archived_at__isnull=False))
+    _restore(rows, timezone.now(), actor)
+    return len(rows)
+
+
+@transaction.atomic
+def restore_service(service: Service, *, actor: Actor) -> int:
+    """Take back a service with the instances that were archived together with it; returns how many those were."""
+    rows = _locked(service.instances.filter(archived_at__isnull=False))
+    stored = Service.objects.get(pk=service.pk)
+    together = [row for row in rows if row.archived_at == stored.archived_at]
+    now = timezone.now()
+    _restore(together, now, actor)
+    _restore_services([stored], now, actor)
+    return len(together)
+
+
+def restore_heard(instances: Iterable[Instance], *, at: datetime) -> None:
+    """Take back those that just reported, and their services; their rows are locked, with `service` loaded.
+
+    Call it inside the transaction that stores the report, before `archived_at` is changed. Nothing archived costs no
+    statement.
+    """
+    heard = list(instances)
+    _restore([instance for instance in heard if instance.archived_at is not None], at, None)
+    _restore_services([instance.service for instance in heard], at, None)
+
+
+def _locked(rows: QuerySet[Instance]) -> list[Instance]:
+    """The rows with their service, locked in the order of their ids; each with `is_connected`."""
+    active = Session.objects.filter(instance=OuterRef("pk"), status=Session.Status.ACTIVE)
+    return list(
+        rows.select_for_update(of=("self",), no_key=True)
+        .select_related("service")
+        .annotate(is_connected=Exists(active))
+        .order_by("pk")
+    )
+
+
+def present_q() -> Q:
+    """Matches instances that are online or connected: neither archived nor forgotten."""
+    active = Session.objects.filter(instance=OuterRef("pk"), status=Session.Status.ACTIVE)
+    return Q(connectivity=Connectivity.ONLINE) | Q(Exists(active))
+
+
+def _is_present(row: Instance) -> bool:
+    return row.connectivity == Connectivity.ONLINE or bool(getattr(row, "is_connected", False))
+
+
+def _archive(rows: Sequence[Instance], at: datetime, actor: Actor) -> None:
+    if not rows:
+        return
+    Instance.objects.filter(pk__in=[row.pk for row in rows]).update(archived_at=at, updated_at=at)
+    record_events(_event(EventKind.INSTANCE_ARCHIVED, row, at, actor) for row in rows)
+
+
+def _restore(rows: Sequence[Instance], at: datetime, actor: Actor | None) -> None:
+    if not rows:
+        return
+    Instance.objects.filter(pk__in=[row.pk for row in rows]).update(archived_at=None, updated_at=at)
+    record_events(_event(EventKind.INSTANCE_RESTORED, row, at, actor) for row in rows)
+    _restore_services([row.service for row in rows], at, actor)
+
+
+def _restore_services(services: Iterable[Service], at: datetime, actor: Actor | None) -> None:
+    archived = {service.pk: service for service in services if service.archived_at is not None}
+    for pk in sorted(archived):
+        # Of several processes that hear of a service at once, one tells.
+        if Service.objects.filter(pk=pk, archived_at__isnull=False).update(archived_at=None, updated_at=at):
+            record_events([_service_event(EventKind.SERVICE_RESTORED, archived[pk], at, actor)])
+        archived[pk].archived_at = None
+
+
+def _event(kind: EventKind, row: Instance, at: datetime, actor: Actor | None) -> NewEvent:
+    return portal_event(kind, at=at, instance=row, message=str(row), **_acts(row, actor))
+
+
+def _service_event(kind: EventKind, service: Service, at: datetime, actor: Actor | None) -> NewEvent:
+    return portal_event(kind, at=at, service_id=service.pk, message=str(service), **_acts(service, actor))
+
+
+def _acts(row: Instance | Service, actor: Actor | None) -> dict[str, Any]:
+    """Who did it and from where; nobody where the agent reported by itself."""
+    if actor is None:
+        return {}
+    return {"subject": subject_of(row), "actor": actor.name, "meta": actor.origin()}
