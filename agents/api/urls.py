@@ -2,16 +2,18 @@
 
 from django.urls import path
 
-from agents.api import archive, history, tokens, views
+from agents.api import archive, history, labels, tokens, views
 from agents.api.live.views import UiStreamView
 
 urlpatterns = [
     path("instances", views.InstancesView.as_view()),
+    path("instances/labels", labels.BulkLabelsView.as_view()),
     path("instances/<name:instance_id>", views.InstanceView.as_view()),
     path("instances/<name:instance_id>/archive", archive.InstanceArchiveView.as_view()),
     path("instances/<name:instance_id>/restore", archive.InstanceRestoreView.as_view()),
     path("services/<name:service_name>/archive", archive.ServiceArchiveView.as_view()),
     path("services/<name:service_name>/restore", archive.ServiceRestoreView.as_view()),
+    path("instances/<name:instance_id>/labels", labels.InstanceLabelsView.as_view()),
     path("sessions", views.SessionsView.as_view()),
     path("commands", views.CommandsView.as_view()),
     path("commands/<name:command_id>", views.CommandView.as_view()),

@@ -15,8 +15,9 @@ from controlplane.common.clean import clean_json
 
 Facts = dict[str, Any]
 
-# As JSON in UTF-8. Larger facts are cut; a dialect that must give them back as they came refuses them before.
-FACTS_MAX_BYTES = 256 * 1024
+# As JSON in UTF-8. Larger facts are cut; a dialect that must give them back as they came refuses them before, as the
+# registry does with bodies of this size.
+FACTS_MAX_BYTES = 1024 * 1024
 # In place of what was cut: how many entries, how large the whole was, and the first names.
 CUT_KEY = "portal/cut"
 _CUT_NAMES = 20

@@ -17,6 +17,7 @@ from agents.models import Instance, Replica
 from agents.models.event import EventKind
 from agents.models.instance import Connectivity, Dialect
 from agents.services.events import portal_event, record_events
+from agents.services.nodes_file import nodes_file_changed
 from controlplane.common.bulk import update_from_values
 
 
@@ -85,7 +86,10 @@ def judge_nodes(now: datetime | None = None) -> int:
         is_fresh = row.last_seen_at is not None and row.last_seen_at >= online_since
         return Connectivity.ONLINE if is_fresh else Connectivity.OFFLINE
 
-    return _turn(Q(to_turn, dialect=Dialect.ARGUS), verdict, _why, now=now)
+    turned = _turn(Q(to_turn, dialect=Dialect.ARGUS), verdict, _why, now=now)
+    if turned:
+        nodes_file_changed()
+    return turned
 
 
 @transaction.atomic

@@ -13,8 +13,10 @@ from agents.models.event import EventKind
 from agents.models.instance import Connectivity, Health
 from agents.selectors.nodes import NodeRecord, nodes, record_of, unknown_node
 from agents.selectors.visibility import Environments
+from agents.services.archive import restore_heard
 from agents.services.events import NewEvent, portal_event, record_events
 from agents.services.node_health import changed_components, health_of
+from agents.services.nodes_file import nodes_file_changed
 from controlplane.common.bulk import update_from_values
 from controlplane.common.clean import is_same_json
 from controlplane.common.joining import Joiner
@@ -87,6 +89,7 @@ class _Applied:
         self._instances: dict[str, Instance] = {}
         self._healths: dict[str, Node] = {}
         self._events: list[NewEvent] = []
+        self._has_turned = False
 
     def add(self, instance: Instance, report: StatusReport) -> None:
         self._turn_online(instance)
@@ -104,12 +107,16 @@ class _Applied:
         )
         changed = [(node.instance_id, node.health) for node in self._healths.values()]
         update_from_values(Node, ("instance_id", "health"), changed, assignments="health = v.health")
+        restore_heard(self._instances.values(), at=self._now)
         if self._events:
             record_events(self._events)
+        if self._has_turned:
+            nodes_file_changed()
 
     def _turn_online(self, instance: Instance) -> None:
         if instance.connectivity == Connectivity.ONLINE:
             return
+        self._has_turned = True
         old, silent_since = instance.connectivity, instance.last_seen_at
         instance.connectivity, instance.connectivity_changed_at = Connectivity.ONLINE, self._now
         reason = (

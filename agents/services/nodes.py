@@ -14,8 +14,11 @@ from agents.models.event import EventKind
 from agents.models.instance import Dialect
 from agents.selectors.nodes import NodeRecord, nodes, record_of, unknown_node
 from agents.selectors.visibility import Environments
+from agents.services.archive import restore_heard
 from agents.services.errors import NodeElsewhere, NodeOfOther
 from agents.services.events import portal_event, record_events
+from agents.services.inventory import store_facts
+from agents.services.nodes_file import nodes_file_changed
 from controlplane.common.actors import Actor
 from controlplane.common.changes import ChangeKind, change_of, record_changes
 from controlplane.common.clean import is_same_json
@@ -125,6 +128,7 @@ def _make(registration: Registration, counter: NodeCounter) -> NodeRecord:
         updated_at=at,
     )
     _store_meta_data(instance, registration)
+    restore_heard([instance], at=at)
     meta = {"node_id": instance.external_id, "type": registration.type, "version": registration.version}
     _tell_registered(instance, registration, meta)
     return record_of(instance)
@@ -140,6 +144,7 @@ def _register_again(instance: Instance, registration: Registration) -> NodeRecor
     node.type, node.version, node.updated_at = registration.type, registration.version, now
     node.save(update_fields=("type", "version", "updated_at"))
     has_new_facts = _store_meta_data(instance, registration)
+    restore_heard([instance], at=now)
     after = {"type": node.type, "version": node.version, "environment": instance.service.environment}
     if has_new_facts or before != after:
         changed = [name for name in after if before[name] != after[name]]
@@ -169,12 +174,10 @@ def _service_of(registration: Registration) -> Service:
 
 def _store_meta_data(instance: Instance, registration: Registration) -> bool:
     """Replace the facts and, by them, the labels of the agent; whether anything changed."""
-    facts = getattr(instance, "facts", None)
-    if facts is not None and is_same_json(facts.facts, registration.meta_data):
+    if not store_facts([(instance.pk, registration.meta_data)]):
         return False
-    instance.facts, _made = InstanceFacts.objects.update_or_create(
-        instance=instance, defaults={"facts": registration.meta_data, "changed_at": timezone.now()}
-    )
+    instance.facts = InstanceFacts(instance=instance, facts=registration.meta_data)
+    nodes_file_changed()
     return True
 
 
@@ -222,5 +225,7 @@ def configure_node(
         what = difference(before, snapshot(node))
         node.updated_at = timezone.now()
         node.save(update_fields=("config", "label", "updated_at"))
+        if has_new_label:
+            nodes_file_changed()
         record_changes([change_of(ChangeKind.CHANGED, instance, actor=actor, what=what)])
     return record_of(instance)

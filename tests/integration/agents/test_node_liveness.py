@@ -1,0 +1,352 @@
+"""Verdicts on nodes: two thresholds with hysteresis, and no verdict while the portal is blind."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+from django.db import connection, connections, transaction
+from django.utils import timezone
+
+from agents.models import Event, Instance, NodeCounter
+from agents.services.liveness import judge_nodes, sweep_offline
+from agents.services.node_reports import StatusReport, record_report, record_reports
+from agents.services.nodes import Registration, register_node
+from tests.factories import InstanceFactory, ReplicaFactory
+
+NOW = timezone.now()
+LONG_AGO = NOW - timedelta(hours=1)
+DEADLINE_S = 30
+
+
+def portal(**changes):
+    """A process that takes reports and has seen without a gap for an hour."""
+    return ReplicaFactory(**{"kind": "web", "last_seen_at": NOW, "sight_since": LONG_AGO} | changes)
+
+
+def node(name="n", *, status="never_reported", seen_s=None, registered_s=0.0):
+    """A node last seen, and registered, so many seconds ago."""
+    record, _is_new = register_node(Registration(name=name, type="agent", version="1", meta_data={}))
+    Instance.objects.filter(external_id=record.id).update(
+        connectivity=status,
+        last_seen_at=None if seen_s is None else NOW - timedelta(seconds=seen_s),
+        created_at=NOW - timedelta(seconds=registered_s),
+    )
+    return Instance.objects.get(external_id=record.id)
+
+
+def status_of(instance):
+    instance.refresh_from_db()
+    return instance.connectivity
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("status", "seen_s", "verdict"),
+    [
+        ("online", 0, "online"),
+        ("online", 120, "online"),
+        ("online", 121, "online"),
+        ("online", 180, "online"),
+        ("online", 181, "offline"),
+        ("offline", 181, "offline"),
+        ("offline", 180, "offline"),
+        ("offline", 121, "offline"),
+        ("offline", 120, "online"),
+        ("online", -30, "online"),
+    ],
+)
+def test_node_is_held_against_both_thresholds(status, seen_s, verdict):
+    portal()
+    instance = node(status=status, seen_s=seen_s)
+
+    turned = judge_nodes(NOW)
+
+    assert (status_of(instance), turned) == (verdict, int(verdict != status))
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("registered_s", "verdict"), [(180, "never_reported"), (181, "offline")])
+def test_node_that_never_reported_is_offline_some_time_after_its_registration(registered_s, verdict):
+    portal()
+    instance = node(registered_s=registered_s)
+
+    judge_nodes(NOW)
+
+    assert status_of(instance) == verdict
+
+
+@pytest.mark.django_db
+def test_thresholds_are_those_of_the_settings(settings):
+    settings.ONLINE_THRESHOLD_SECONDS, settings.OFFLINE_THRESHOLD_SECONDS = 2, 5
+    portal()
+    instance = node(status="online", seen_s=6)
+
+    judge_nodes(NOW)
+
+    assert status_of(instance) == "offline"
+
+
+@pytest.mark.django_db
+def test_every_verdict_is_an_event_with_old_new_and_reason_once():
+    portal()
+    seen = node("a", status="online", seen_s=200)
+    silent = node("b", registered_s=300)
+    Event.objects.all().delete()
+
+    assert [judge_nodes(NOW), judge_nodes(NOW)] == [2, 0]
+
+    events = {row.instance_id: (row.kind, row.level, row.meta) for row in Event.objects.all()}
+    assert events == {
+        seen.pk: (
+            "instance.offline",
+            "warn",
+            {
+                "old": "online",
+                "new": "offline",
+                "reason": "Its last status report is 200 s old.",
+                "last_seen_at": seen.last_seen_at.isoformat(),
+            },
+        ),
+        silent.pk: (
+            "instance.offline",
+            "warn",
+            {
+                "old": "never_reported",
+                "new": "offline",
+                "reason": "No status report came within 300 s of its registration.",
+                "last_seen_at": None,
+            },
+        ),
+    }
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "blind",
+    [
+        {"sight_since": NOW - timedelta(seconds=119)},
+        {"last_seen_at": LONG_AGO},
+        {"stopped_at": NOW},
+        {"kind": "worker"},
+    ],
+    ids=["just-started", "silent", "stopped", "takes-no-reports"],
+)
+def test_nobody_is_called_offline_while_the_portal_is_blind(blind):
+    portal(**blind)
+    silent, fresh = node("a", status="online", seen_s=600), node("b", status="offline", seen_s=5)
+
+    judge_nodes(NOW)
+
+    assert (status_of(silent), status_of(fresh)) == ("online", "online")
+
+
+@pytest.mark.django_db
+def test_sight_of_one_reporting_interval_is_enough():
+    portal(sight_since=NOW - timedelta(seconds=120))
+    node(status="online", seen_s=600)
+
+    assert judge_nodes(NOW) == 1
+
+
+@pytest.mark.django_db
+def test_each_sweep_leaves_the_others_rows_alone():
+    portal()
+    of_registry = node(status="online", seen_s=600)
+    of_onestep = InstanceFactory(online=True, last_seen_at=NOW - timedelta(seconds=600))
+
+    judge_nodes(NOW)
+    assert (status_of(of_registry), status_of(of_onestep)) == ("offline", "online")
+
+    Instance.objects.filter(pk=of_registry.pk).update(connectivity="online")
+    sweep_offline(NOW)
+    assert (status_of(of_registry), status_of(of_onestep)) == ("online", "offline")
+
+
+@pytest.mark.django_db
+def test_verdicts_cost_the_same_for_one_and_for_many(django_assert_num_queries):
+    portal()
+    for count in (1, 7):
+        for number in range(count):
+            node(f"{count}-{number}", status="online", seen_s=600)
+        with django_assert_num_queries(6):
+            assert judge_nodes(NOW) == count
+
+
+@pytest.mark.django_db
+def test_reports_of_one_batch_share_their_statements(django_assert_num_queries):
+    reports = [
+        StatusReport(node_id=f"A{number}", reported_at=NOW, health={"disk": {"status": "ok"}})
+        for number in (*range(1, 8), 3, 99)
+    ]
+    for number in range(1, 8):
+        node(f"n{number}")
+    record_reports(reports)
+
+    # And the two ends of the transaction.
+    with django_assert_num_queries(4):
+        outcomes = record_reports(reports)
+
+    assert [record and record.id for record in outcomes] == ["A1", "A2", "A3", "A4", "A5", "A6", "A7", "A3", None]
+
+
+@pytest.mark.django_db
+def test_reports_of_one_node_in_one_batch_count_in_their_order():
+    instance = node()
+    statuses = ("ok", "failed", "ok")
+
+    outcomes = record_reports(
+        [StatusReport(node_id="A1", reported_at=NOW, health={"disk": {"status": status}}) for status in statuses]
+    )
+
+    assert [record.health["disk"]["status"] for record in outcomes] == list(statuses)
+    assert list(Event.objects.order_by("id").values_list("kind", flat=True)) == [
+        "instance.registered",
+        "instance.online",
+        "instance.health_changed",
+        "instance.health_changed",
+    ]
+    instance.refresh_from_db()
+    assert (instance.health, instance.node.health) == ("ok", {"disk": {"status": "ok"}})
+
+
+@pytest.mark.django_db
+def test_report_restores_what_was_archived():
+    instance = node(status="offline", seen_s=600)
+    Instance.objects.update(archived_at=LONG_AGO)
+    instance.service.archived_at = LONG_AGO
+    instance.service.save()
+
+    record_report(StatusReport(node_id="A1", reported_at=NOW, health={}))
+
+    instance = Instance.objects.select_related("service").get()
+    assert (instance.archived_at, instance.service.archived_at) == (None, None)
+    assert Event.objects.filter(kind__endswith=".restored").count() == 2
+
+
+# --- races
+
+
+def in_threads(*works):
+    """Run each in a thread with a connection of its own, from a barrier on; returns what they returned, or raised."""
+    barrier = threading.Barrier(len(works), timeout=DEADLINE_S)
+    outcomes = [None] * len(works)
+
+    def run(number, work):
+        try:
+            barrier.wait()
+            outcomes[number] = work()
+        except BaseException as error:
+            outcomes[number] = error
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(works)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(DEADLINE_S)
+    return outcomes
+
+
+def registering(name, **changes):
+    return lambda: register_node(
+        Registration(**{"name": name, "type": "agent", "version": "1", "meta_data": {"env": "dev"}} | changes)
+    )
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("counter", ["counted-before", "first-of-all"])
+def test_registrations_of_one_new_name_at_once_are_one_node(counter):
+    if counter == "counted-before":
+        registering("other")()
+
+    outcomes = in_threads(*[registering("same") for _ in range(8)])
+
+    ids = {record.id for record, _is_new in outcomes}
+    assert len(ids) == 1
+    assert sorted(is_new for _record, is_new in outcomes) == [False] * 7 + [True]
+    assert Instance.objects.filter(node__name="same").count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_registrations_of_new_names_at_once_are_counted_without_a_gap():
+    outcomes = in_threads(*[registering(f"n{number}") for number in range(8)])
+
+    assert {record.id for record, _is_new in outcomes} == {f"A{number}" for number in range(1, 9)}
+    assert NodeCounter.objects.get().last == 8
+
+
+@pytest.mark.django_db(transaction=True)
+def test_registering_again_and_reporting_at_once_lose_nothing():
+    registering("n")()
+
+    outcomes = in_threads(
+        *[registering("n", node_id="A1", version="2") for _ in range(3)],
+        *[
+            lambda: record_report(StatusReport(node_id="A1", reported_at=NOW, health={"d": {"status": "ok"}}))
+            for _ in range(3)
+        ],
+    )
+
+    assert [outcome for outcome in outcomes if isinstance(outcome, BaseException)] == []
+    instance = Instance.objects.select_related("node").get()
+    assert (instance.node.version, instance.connectivity, instance.node.health) == (
+        "2", "online", {"d": {"status": "ok"}},
+    )  # fmt: skip
+
+
+@pytest.mark.needs_postgres
+@pytest.mark.django_db(transaction=True)
+def test_report_that_is_being_stored_during_a_sweep_wins():
+    """The sweep passes over a row that a report holds."""
+    portal()
+    instance = node(status="online", seen_s=600)
+
+    with transaction.atomic():
+        Instance.objects.select_for_update(no_key=True).get(pk=instance.pk)
+        (turned,) = in_threads(lambda: judge_nodes(NOW))
+        record_reports([StatusReport(node_id="A1", reported_at=NOW, health={})])
+
+    assert turned == 0
+    assert status_of(instance) == "online"
+    assert not Event.objects.filter(kind="instance.offline").exists()
+
+
+@pytest.mark.needs_postgres
+@pytest.mark.django_db(transaction=True)
+def test_report_that_comes_during_a_sweep_wins():
+    """It waits for the sweep, and turns the node back."""
+    portal()
+    instance = node(status="online", seen_s=600)
+    reporting = threading.Thread(target=report_alone)
+
+    with transaction.atomic():
+        assert judge_nodes(NOW) == 1
+        reporting.start()
+        wait_for_lock()
+    reporting.join(DEADLINE_S)
+
+    assert status_of(instance) == "online"
+    kinds = list(Event.objects.filter(instance=instance).order_by("id").values_list("kind", flat=True))
+    assert kinds[-2:] == ["instance.offline", "instance.online"]
+
+
+def report_alone():
+    try:
+        record_report(StatusReport(node_id="A1", reported_at=NOW, health={}))
+    finally:
+        connections.close_all()
+
+
+def wait_for_lock():
+    """Until some other session of this database waits for a lock."""
+    waiting = threading.Event()
+    for _ in range(DEADLINE_S * 20):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            if cursor.fetchone()[0]:
+                return
+        waiting.wait(0.05)
+    raise AssertionError("Nobody waits for a lock.")
