@@ -1,8 +1,8 @@
 """The ten steps of the argus contract, in order, against a running portal.
 
 `python -m tests.e2e.registry_steps` starts a portal of its own, with short thresholds, and takes all ten.
-`python -m tests.e2e.registry_steps http://HOST:PORT` takes those that need no hand on the process, on a registry without
-nodes; thresholds are read from the environment, and `--nodes-json` names its file where that can be seen from here.
+`python -m tests.e2e.registry_steps http://HOST:PORT` takes those that need no hand on the process, on a registry that
+has no nodes. Its thresholds are read from the environment; `--nodes-json` names its file where that is in reach.
 """
 
 import argparse
