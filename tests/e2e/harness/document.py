@@ -22,6 +22,7 @@ PATH_VALUES: Final[Mapping[tuple[str, str], Callable[[ExampleFleet], str]]] = {
     ("services", "task_name"): lambda _fleet: TASK,
     ("services", "instance_id"): lambda fleet: fleet.instance_id,
     ("instances", "instance_id"): lambda fleet: fleet.instance_id,
+    ("removals", "removal_id"): lambda fleet: fleet.removal_id,
     ("commands", "command_id"): lambda fleet: fleet.command_id,
     ("history", "event_id"): lambda fleet: fleet.event_id,
     ("tokens", "token_id"): lambda fleet: fleet.token_id,
