@@ -15,6 +15,16 @@ def make_partitions() -> None:
 
 
 @shared_task(ignore_result=True)
+def remove_forgotten() -> None:
+    """Every five seconds; a missed run leaves what is being forgotten that much longer. Cost: one read of a partial
+    index, else up to STEP_MAX_S of small deletes."""
+    from agents.services.background import run_background_job  # noqa: PLC0415 -- leaf
+    from tasks_app.services import removal  # noqa: PLC0415 -- leaf
+
+    run_background_job(removal.REMOVAL_JOB, every_s=5, work=removal.remove_forgotten)
+
+
+@shared_task(ignore_result=True)
 def apply_retention() -> None:
     """Every five seconds; a missed run leaves old rows that much longer. Cost: one read while it rests, else up to
     STEP_MAX_S of small deletes."""

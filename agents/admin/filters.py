@@ -11,6 +11,7 @@ from unfold.contrib.filters.admin import DropdownFilter
 
 from agents.models.command import CommandKind
 from agents.models.event import EventKind
+from agents.selectors.instances import ARCHIVED, Archived, archived_q
 
 
 class KindFilter(DropdownFilter):  # type: ignore[misc]
@@ -24,6 +25,21 @@ class KindFilter(DropdownFilter):  # type: ignore[misc]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(kind=self.value()) if self.value() else queryset
+
+
+class ArchivedFilter(DropdownFilter):  # type: ignore[misc]
+    """Without the archived rows unless they are asked for."""
+
+    title = _("archive")
+    parameter_name = "archived"
+    all_option = ("", _("Not archived"))
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("true", _("Archived")), ("all", _("All"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        chosen: Archived = next((each for each in ARCHIVED if each == self.value()), "false")
+        return queryset.filter(*archived_q(chosen))
 
 
 class OccurredFilter(DropdownFilter):  # type: ignore[misc]

@@ -16,7 +16,9 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 
 from agents import badges
 from agents.admin import columns
+from agents.admin.archiving import InstanceArchivingAdmin
 from agents.admin.bulk import BulkCommandMixin
+from agents.admin.filters import ArchivedFilter
 from agents.admin.labels import LabelsMixin
 from agents.admin.sending import (
     Choices,
@@ -34,7 +36,7 @@ from agents.selectors.events import notable_events
 from agents.selectors.presence import Presence, conflict_state, presence, presences
 from controlplane.access.actors import actor_of
 from controlplane.common.errors import ControlPlaneError, Forbidden, Invalid, Unauthorized
-from controlplane.console.admin import PageAdmin, redirect_to_login_again
+from controlplane.console.admin import redirect_to_login_again
 from controlplane.console.formatting import NOTHING, admin_url, age
 from tasks_app.models import TaskControls
 from tasks_app.services.commands import order_command
@@ -44,8 +46,7 @@ COMMANDS_SHOWN = 10
 
 
 @admin.register(Instance)
-class InstanceAdmin(LabelsMixin, BulkCommandMixin, PageAdmin):
-    actions = (*BulkCommandMixin.actions, "set_labels")
+class InstanceAdmin(LabelsMixin, BulkCommandMixin, InstanceArchivingAdmin):
     list_display = (
         "name",
         "service_column",
@@ -58,6 +59,7 @@ class InstanceAdmin(LabelsMixin, BulkCommandMixin, PageAdmin):
     )
     list_display_links = ("name",)
     list_filter = (
+        ArchivedFilter,
         ("connectivity", ChoicesDropdownFilter),
         ("health", ChoicesDropdownFilter),
         ("dialect", ChoicesDropdownFilter),
@@ -67,6 +69,7 @@ class InstanceAdmin(LabelsMixin, BulkCommandMixin, PageAdmin):
     list_select_related = ("service",)
     search_fields = ("node_name", "hostname", "=external_id", "service__name", "deployment_version")
     date_hierarchy = "created_at"
+    actions: tuple[str, ...] = (*BulkCommandMixin.actions, "set_labels", "archive_selected", "restore_selected")
     page_template = "admin/agents/instance/page.html"
 
     @admin.display(description=_("Instance"), ordering="node_name")
@@ -113,17 +116,19 @@ class InstanceAdmin(LabelsMixin, BulkCommandMixin, PageAdmin):
         return Instance.objects.select_related("service", "task_controls")
 
     def get_page_urls(self) -> list[tuple[str, str, Callable[..., HttpResponse]]]:
-        return [
+        own = [
             ("send", "send", self.send_view),
             ("live", "live", self.live_view),
             ("labels", "labels", self.labels_view),
         ]
+        return [*own, *super().get_page_urls()]
 
     def page_context(self, request: HttpRequest, obj: Instance) -> dict[str, object]:
         live = self._live_context(request, obj)
         choices: Choices = live["choices"]
         return {
             **live,
+            **self.archiving_context(request, obj),
             "form": OrderForm(initial=prefilled(request), choices=choices, surface=Command.Surface.INSTANCE),
             "form_open": "kind" in request.GET,
             "form_action": admin_url("agents_instance_send", obj.pk),

@@ -13,16 +13,19 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from agents.admin.archiving import ServiceArchivingAdmin
+from agents.admin.filters import ArchivedFilter
 from agents.admin.sending import OrderForm, choices_for_service, ensure_may_send, kinds_for, prefilled, typed
 from agents.models import Command, Instance, Service, Session
 from agents.models.event import EventKind
 from agents.models.instance import Connectivity
 from agents.selectors.events import events_so_far, notable_events
+from agents.selectors.instances import kept
 from agents.selectors.overview import RECENT
 from agents.selectors.presence import presences
 from controlplane.access.actors import actor_of
 from controlplane.common.errors import ControlPlaneError, Forbidden, Invalid, Unauthorized
-from controlplane.console.admin import PageAdmin, redirect_to_login_again
+from controlplane.console.admin import redirect_to_login_again
 from controlplane.console.formatting import NOTHING, admin_url, age, badge, link, short
 from tasks_app.services.commands import FanOut, fan_out
 
@@ -41,9 +44,10 @@ def _count(queryset: QuerySet[Any], by: str = "service") -> Coalesce:
 
 
 @admin.register(Service)
-class ServiceAdmin(PageAdmin):
+class ServiceAdmin(ServiceArchivingAdmin):
     list_display = ("name", "environment", "instances_online", "failures", "version", "topology", "synced")
-    list_filter = ("environment",)
+    list_filter = (ArchivedFilter, "environment")
+    actions = ("archive_selected", "restore_selected")
     search_fields = ("name", "environment", "description")
     date_hierarchy = "created_at"
     page_template = "admin/agents/service/page.html"
@@ -52,9 +56,7 @@ class ServiceAdmin(PageAdmin):
         online = Instance.objects.filter(connectivity=Connectivity.ONLINE)
         failed = events_so_far().filter(occurred_at__gte=timezone.now() - RECENT, kind=EventKind.TASK_FAILED)
         rows: QuerySet[Service] = super().get_queryset(request)
-        return rows.annotate(
-            online=_count(online), instance_count=_count(Instance.objects.all()), failed=_count(failed)
-        )
+        return rows.annotate(online=_count(online), instance_count=_count(kept()), failed=_count(failed))
 
     @admin.display(description=_("Instances online"))
     def instances_online(self, row: Any) -> SafeString:
@@ -84,13 +86,15 @@ class ServiceAdmin(PageAdmin):
         return age(row.latest_sync_at)
 
     def get_page_urls(self) -> list[tuple[str, str, Callable[..., HttpResponse]]]:
-        return [("send", "send", self.send_view), ("sent", "sent", self.sent_view)]
+        own = [("send", "send", self.send_view), ("sent", "sent", self.sent_view)]
+        return [*own, *super().get_page_urls()]
 
     def page_context(self, request: HttpRequest, obj: Service) -> dict[str, object]:
         """About ten queries, whatever the size of the service."""
-        instances = list(obj.instances.order_by("connectivity", "node_name", "pk")[: INSTANCES_SHOWN + 1])
+        shown = obj.instances.all() if obj.archived_at else obj.instances.filter(archived_at=None)
+        instances = list(shown.order_by("connectivity", "node_name", "pk")[: INSTANCES_SHOWN + 1])
         counts = dict(
-            obj.instances.order_by()
+            shown.order_by()
             .values_list("connectivity")
             .annotate(count=Count("pk"))
             .values_list("connectivity", "count")
@@ -106,6 +110,7 @@ class ServiceAdmin(PageAdmin):
         tasks = list(obj.tasks.all())
         kinds = kinds_for(request)
         return {
+            **self.archiving_context(request, obj),
             "counts": counts,
             "instance_total": sum(counts.values()),
             "connected": obj.instances.filter(

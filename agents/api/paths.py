@@ -31,5 +31,6 @@ PATH_FIELDS: Final[dict[str, serializers.Field[Any, Any, Any, Any]]] = {
     "instance_id": IdField(),
     "command_id": CommandIdField(help_text="`cmd_` and 32 hex digits."),
     "event_id": IntegerField(from_text=True, min_value=1, help_text="The `id` of an event in the history."),
+    "removal_id": IdField(),
     "token_id": TokenIdField(),
 }

@@ -36,6 +36,9 @@ class Service(models.Model):
     archived_at = models.DateTimeField(
         _("archived"), null=True, blank=True, help_text=_("Left out of lists and figures until it is heard of again.")
     )
+    forget_requested_at = models.DateTimeField(
+        _("being forgotten since"), null=True, blank=True, help_text=_("Nobody is let in under its name meanwhile.")
+    )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
 

@@ -17,8 +17,8 @@ INSTANCE_GROUPS_MAX = 1000
 def instance_counts() -> Iterator[tuple[str, str, str, int]]:
     """Dialect, environment, connectivity and how many instances; of the INSTANCE_GROUPS_MAX largest groups.
 
-    Archived ones do not count. Each connectivity is named, so that the first instance that goes offline is a rise. Cost:
-    one scan of the instances.
+    Each connectivity is named, so that the first instance that goes offline is a rise; archived ones are left out.
+    Cost: one scan of the instances.
     """
     groups = kept().values_list("dialect", "service__environment", "connectivity")
     counted = groups.annotate(instance_count=Count("pk")).order_by("-instance_count", "dialect", "service__environment")

@@ -11,14 +11,14 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 
 from agents.models import Instance, Service, Session
 from agents.models.event import EventKind
 from agents.models.instance import Connectivity
-from agents.services.errors import InstanceOnline
+from agents.services.errors import InstanceOnline, RemovalRunning
 from agents.services.events import NewEvent, portal_event, record_events
 from controlplane.common.actors import Actor
 from controlplane.common.changes import subject_of
@@ -43,9 +43,11 @@ def archive_instances(instance_ids: Sequence[UUID], *, actor: Actor) -> Archived
     done = Archived()
     for start in range(0, len(instance_ids), _AT_ONCE):
         with transaction.atomic():
-            rows = _locked(Instance.objects.filter(pk__in=instance_ids[start : start + _AT_ONCE], archived_at=None))
-            done.refused.extend(row.pk for row in rows if _is_present(row))
-            absent = [row for row in rows if not _is_present(row)]
+            rows = lock_instances(
+                Instance.objects.filter(pk__in=instance_ids[start : start + _AT_ONCE], archived_at=None)
+            )
+            done.refused.extend(row.pk for row in rows if is_present(row))
+            absent = [row for row in rows if not is_present(row)]
             _archive(absent, timezone.now(), actor)
             done.changed.extend(row.pk for row in absent)
     return done
@@ -68,11 +70,11 @@ def archive_service(service: Service, *, actor: Actor) -> int:
     Raises InstanceOnline where one of them is online or connected: nothing is archived then. Cost: a constant number
     of statements; all instances of the service are locked until it is done.
     """
-    _locked(service.instances.filter(archived_at=None))
+    lock_instances(service.instances.filter(archived_at=None))
     # An insert of an instance waits for this lock, and reads afterwards whether the service was archived meanwhile.
     Service.objects.select_for_update().get(pk=service.pk)
-    rows = _locked(service.instances.filter(archived_at=None))
-    online = sum(map(_is_present, rows))
+    rows = lock_instances(service.instances.filter(archived_at=None))
+    online = sum(map(is_present, rows))
     if online:
         raise InstanceOnline(
             ngettext(
@@ -94,18 +96,25 @@ def archive_service(service: Service, *, actor: Actor) -> int:
 def restore_instances(instance_ids: Sequence[UUID], *, actor: Actor) -> int:
     """Take instances back into lists and figures, their services with them; returns how many were archived.
 
-    Cost: a constant number of statements.
+    Those that are being forgotten stay as they are. Cost: a constant number of statements.
     """
-    rows = _locked(Instance.objects.filter(pk__in=instance_ids, archived_at__isnull=False))
+    rows = lock_instances(
+        Instance.objects.filter(pk__in=instance_ids, archived_at__isnull=False, forget_requested_at=None)
+    )
     _restore(rows, timezone.now(), actor)
     return len(rows)
 
 
 @transaction.atomic
 def restore_service(service: Service, *, actor: Actor) -> int:
-    """Take back a service with the instances that were archived together with it; returns how many those were."""
-    rows = _locked(service.instances.filter(archived_at__isnull=False))
+    """Take back a service with the instances that were archived together with it; returns how many those were.
+
+    Raises RemovalRunning where it is being forgotten.
+    """
+    rows = lock_instances(service.instances.filter(archived_at__isnull=False, forget_requested_at=None))
     stored = Service.objects.get(pk=service.pk)
+    if stored.forget_requested_at is not None:
+        raise RemovalRunning(gettext("%s is being forgotten already.") % service)
     together = [row for row in rows if row.archived_at == stored.archived_at]
     now = timezone.now()
     _restore(together, now, actor)
@@ -124,8 +133,8 @@ def restore_heard(instances: Iterable[Instance], *, at: datetime) -> None:
     _restore_services([instance.service for instance in heard], at, None)
 
 
-def _locked(rows: QuerySet[Instance]) -> list[Instance]:
-    """The rows with their service, locked in the order of their ids; each with `is_connected`."""
+def lock_instances(rows: QuerySet[Instance]) -> list[Instance]:
+    """The rows with their service, locked in the order of their ids, for `is_present`."""
     active = Session.objects.filter(instance=OuterRef("pk"), status=Session.Status.ACTIVE)
     return list(
         rows.select_for_update(of=("self",), no_key=True)
@@ -135,13 +144,8 @@ def _locked(rows: QuerySet[Instance]) -> list[Instance]:
     )
 
 
-def present_q() -> Q:
-    """Matches instances that are online or connected: neither archived nor forgotten."""
-    active = Session.objects.filter(instance=OuterRef("pk"), status=Session.Status.ACTIVE)
-    return Q(connectivity=Connectivity.ONLINE) | Q(Exists(active))
-
-
-def _is_present(row: Instance) -> bool:
+def is_present(row: Instance) -> bool:
+    """Whether a row of `lock_instances` is online or connected."""
     return row.connectivity == Connectivity.ONLINE or bool(getattr(row, "is_connected", False))
 
 

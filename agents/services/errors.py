@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from controlplane.common.errors import Conflict, ControlPlaneError, Forbidden, NotFound
+from controlplane.common.errors import Conflict, ControlPlaneError, Forbidden, Invalid, NotFound
 
 
 class InstanceUnknown(NotFound):
@@ -45,6 +45,25 @@ class InstanceOnline(Conflict):
     """The instance is online or connected: it is neither archived nor forgotten."""
 
     code = "instance_online"
+
+
+class InstanceLeaving(InstanceConflict):
+    """The instance or its service is being forgotten; once that is done, it is let in as a new one."""
+
+    code = "instance_being_forgotten"
+    retryable = True
+
+
+class RemovalRunning(Conflict):
+    """It is being forgotten already."""
+
+    code = "removal_running"
+
+
+class NameNotRepeated(Invalid):
+    """Forgetting asks for the name of what is to be forgotten."""
+
+    code = "name_not_repeated"
 
 
 class ReplicaStopped(Conflict):

@@ -11,7 +11,7 @@ from agents.models import Instance, InstanceFacts, Service
 from agents.models.event import EventKind
 from agents.models.instance import Connectivity, Dialect
 from agents.services.archive import restore_heard
-from agents.services.errors import InstanceConflict
+from agents.services.errors import InstanceConflict, InstanceLeaving
 from agents.services.events import portal_event, record_events
 from agents.services.reports import RuntimeFacts, ServiceIdentity
 from controlplane.common.bulk import update_from_values
@@ -43,6 +43,7 @@ _ENROLLED_FIELDS = (
     "last_sync_started_at",
     "last_sync_at",
     "archived_at",
+    "forget_requested_at",
 )
 # What turning online reads; names, because restoring tells them.
 _TURNED_FIELDS = (
@@ -59,13 +60,13 @@ def enrol_instances(
 ) -> tuple[dict[UUID, Instance], dict[UUID, InstanceConflict]]:
     """The instances with these identities by id, those that are new made with their services, and who is refused.
 
-    `identities` are of distinct instances. Refused is an id that belongs to another service, environment or dialect;
-    nothing is made for it. Rows carry `instance.service`, one object per service, and _ENROLLED_FIELDS; those that were
-    known also `facts_digest`, None where the instance has no facts. Cost: two statements for known instances, a
-    constant number for new ones. Call it inside a transaction; two callers at once may raise IntegrityError, and the
-    loser then calls again. On PostgreSQL the rows of known instances stay locked until the transaction ends; they are
-    locked in the order of their ids, and rows may come to reference them meanwhile: an order for many instances waits
-    for no hello.
+    `identities` are of distinct instances. Refused is an id that belongs to another service, environment or dialect,
+    and who is being forgotten (InstanceLeaving); nothing is made for it. Rows carry `instance.service`, one object per
+    service, and _ENROLLED_FIELDS; those that were known also `facts_digest`, None where the instance has no facts.
+    Cost: two statements for known instances, a constant number for new ones. Call it inside a transaction; two callers
+    at once may raise IntegrityError, and the loser then calls again. On PostgreSQL the rows of known instances stay
+    locked until the transaction ends; they are locked in the order of their ids, and rows may come to reference them
+    meanwhile: an order for many instances waits for no hello.
     """
     found = Instance.objects.select_for_update(no_key=True).filter(
         pk__in=[identity.instance_id for identity in identities]
@@ -86,18 +87,33 @@ def enrol_instances(
                 f"Instance {instance.pk} belongs to service {bound.name} in {bound.environment} already; "
                 "give this process an instance id of its own."
             )
+        elif instance.forget_requested_at is not None:
+            del known[instance.pk]
+            conflicts[instance.pk] = InstanceLeaving(_LEAVING % f"Instance {instance.pk}")
     new = [
         identity
         for identity in identities
         if identity.instance_id not in known and identity.instance_id not in conflicts
     ]
-    return known | _make_instances(new, dialect), conflicts
+    made, refused = _make_instances(new, dialect)
+    return known | made, conflicts | refused
 
 
-def _make_instances(identities: Sequence[ServiceIdentity], dialect: Dialect) -> dict[UUID, Instance]:
+_LEAVING = "%s is being forgotten. Come again in a while: once that is done, you are let in as a new instance."
+
+
+def _make_instances(
+    identities: Sequence[ServiceIdentity], dialect: Dialect
+) -> tuple[dict[UUID, Instance], dict[UUID, InstanceConflict]]:
+    """Those that were made, and those whose service is being forgotten."""
     if not identities:
-        return {}
+        return {}, {}
     services = _services_of(identities)
+    refused: dict[UUID, InstanceConflict] = {
+        identity.instance_id: InstanceLeaving(_LEAVING % f"Service {identity.name} in {identity.environment}")
+        for identity in identities
+        if services[identity.name, identity.environment].forget_requested_at is not None
+    }
     made = Instance.objects.bulk_create(
         Instance(
             id=identity.instance_id,
@@ -108,13 +124,14 @@ def _make_instances(identities: Sequence[ServiceIdentity], dialect: Dialect) -> 
             deployment_version=identity.deployment_version,
         )
         for identity in identities
+        if identity.instance_id not in refused
     )
     of_service = {service.pk: service for service in services.values()}
     # Asked after the insert, which waits for whoever archives the service right now.
     archived = Service.objects.filter(pk__in=of_service, archived_at__isnull=False)
     for service_id, archived_at in archived.values_list("pk", "archived_at"):
         of_service[service_id].archived_at = archived_at
-    return {instance.pk: instance for instance in made}
+    return {instance.pk: instance for instance in made}, refused
 
 
 def _services_of(identities: Sequence[ServiceIdentity]) -> dict[tuple[str, str], Service]:
@@ -184,10 +201,10 @@ def facts_of(identity: ServiceIdentity, runtime: RuntimeFacts) -> tuple[object, 
 def mark_online(instance_ids: Iterable[UUID], *, at: datetime) -> int:
     """Turn those not yet online to online, with an event each, and restore the archived; returns how many turned.
 
-    Call it inside a transaction, after `last_seen_at` moved.
+    Those that are being forgotten stay as they are. Call it inside a transaction, after `last_seen_at` moved.
     """
     turned = list(
-        Instance.objects.filter(~Q(connectivity=Connectivity.ONLINE), pk__in=instance_ids)
+        Instance.objects.filter(~Q(connectivity=Connectivity.ONLINE), pk__in=instance_ids, forget_requested_at=None)
         .select_related("service")
         .only(*_TURNED_FIELDS)
     )

@@ -55,14 +55,30 @@ SCHEDULE: Final = ModelRules(
     actions=DELETE_SELECTED,
 )
 
+ARCHIVING_PAGES: Final[Mapping[str, Mapping[str, Rule]]] = {
+    "archive": {"POST": Role.OPERATOR},
+    "restore": {"POST": Role.OPERATOR},
+    # And a recent login.
+    "forget": {"GET": Role.ADMIN, "POST": Role.ADMIN},
+}
+ARCHIVING_ACTIONS: Final[Mapping[str, Rule]] = {"archive_selected": Role.OPERATOR, "restore_selected": Role.OPERATOR}
+
 MODELS: Final[Mapping[str, ModelRules]] = {
     "agents.service": ModelRules(
-        view=Role.VIEWER, pages={"send": {"POST": Role.OPERATOR}, "sent": {"GET": Role.VIEWER}}
+        view=Role.VIEWER,
+        pages={"send": {"POST": Role.OPERATOR}, "sent": {"GET": Role.VIEWER}, **ARCHIVING_PAGES},
+        actions=ARCHIVING_ACTIONS,
     ),
     "agents.instance": ModelRules(
         view=Role.VIEWER,
-        pages={"send": {"POST": Role.OPERATOR}, "live": {"GET": Role.VIEWER}, "labels": {"POST": Role.OPERATOR}},
+        pages={
+            "send": {"POST": Role.OPERATOR},
+            "live": {"GET": Role.VIEWER},
+            "labels": {"POST": Role.OPERATOR},
+            **ARCHIVING_PAGES,
+        },
         actions={
+            **ARCHIVING_ACTIONS,
             "set_labels": Role.OPERATOR,
             "send_ping": Role.OPERATOR,
             "send_sync_now": Role.OPERATOR,
@@ -83,6 +99,7 @@ MODELS: Final[Mapping[str, ModelRules]] = {
     "agents.event": READ_ONLY,
     "agents.replica": READ_ONLY,
     "agents.backgroundjob": READ_ONLY,
+    "agents.removal": READ_ONLY,
     "tasks_app.task": READ_ONLY,
     "agents.agenttoken": ModelRules(view=Role.VIEWER, add=Role.ADMIN, pages=REVOKE, actions=REVOKE_SELECTED),
     "access.apitoken": ModelRules(view=Role.ADMIN, add=Role.ADMIN, pages=REVOKE, actions=REVOKE_SELECTED),

@@ -41,6 +41,7 @@ READ_AND_COMMAND: Final[Mapping[str, Rule]] = {"GET": Role.VIEWER, "POST": Role.
 COMMAND: Final[Mapping[str, Rule]] = {"POST": Role.OPERATOR}
 OWN: Final[Mapping[str, Rule]] = {"POST": Role.VIEWER}
 READ_AND_OWN: Final[Mapping[str, Rule]] = {"GET": Role.VIEWER, "POST": Role.VIEWER}
+ADMINISTER: Final[Mapping[str, Rule]] = {"POST": Role.ADMIN}
 READ_AND_ADMINISTER: Final[Mapping[str, Rule]] = {"GET": Role.VIEWER, "POST": Role.ADMIN}
 UNKNOWN_NODE_ROUTE: Final = "^api/v1/master(/.*)?$"
 REGISTRY_DOORS: Final = frozenset({Door.NODE, Door.NODE_READER, Door.NODE_OPERATOR})
@@ -93,6 +94,13 @@ API_ROUTES: Final[Mapping[str, Mapping[str, Rule]]] = {
     "api/v1/instances/<name:instance_id>/restore": COMMAND,
     f"{SERVICE}/archive": COMMAND,
     f"{SERVICE}/restore": COMMAND,
+    "api/v1/instances/<name:instance_id>/export": READ,
+    f"{SERVICE}/export": READ,
+    # In a session it takes a recent login, too.
+    "api/v1/instances/<name:instance_id>/forget": ADMINISTER,
+    f"{SERVICE}/forget": ADMINISTER,
+    "api/v1/removals": READ,
+    "api/v1/removals/<name:removal_id>": READ,
     "api/v1/commands": READ,
     "api/v1/commands/<name:command_id>": READ,
     "api/v1/commands/<name:command_id>/cancel": COMMAND,

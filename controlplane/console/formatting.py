@@ -116,6 +116,11 @@ LOOKS: Mapping[str, Mapping[str, Look]] = {
         "shutdown": Look("power_settings_new", MUTE),
         "restart": Look("restart_alt", MUTE),
     },
+    "removal": {
+        "running": Look("hourglass_top", BUSY),
+        "done": Look("check_circle", MUTE),
+        "kept": Look("warning", WARN),
+    },
     "conflict": {"now": Look("content_copy", BAD), "past": Look("content_copy", WARN)},
 }
 
@@ -125,6 +130,7 @@ STATE_WORDS: Mapping[str, Mapping[str, Words]] = {
     "job": {"ok": _("OK"), "failing": _("Failing"), "overdue": _("Overdue"), "never": _("Never ran")},
     "task": {"running": _("Running"), "pausing": _("Pausing"), "paused": _("Paused"), "drained": _("Takes no work")},
     "stop": {"drain": _("Drained")},
+    "removal": {"running": _("Being removed"), "done": _("Removed"), "kept": _("Removed in part")},
     "conflict": {"now": _("Identity conflict"), "past": _("Identity conflict, over")},
     "outcome": {
         "dispatched": _("Sent"),

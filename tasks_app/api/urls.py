@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from tasks_app.api import commands, metrics, views
+from tasks_app.api import commands, metrics, removal, views
 
 of_service = [
     path("", views.ServiceView.as_view()),
@@ -16,6 +16,8 @@ of_service = [
     path("/metric-windows", views.ServiceMetricWindowsView.as_view()),
     path("/events", views.ServiceEventsView.as_view()),
     path("/commands", commands.ServiceCommandsView.as_view()),
+    path("/export", removal.ServiceExportView.as_view(), name="api-service-export"),
+    path("/forget", removal.ServiceForgetView.as_view()),
     path("/sessions", views.ServiceSessionsView.as_view()),
 ]
 
@@ -25,5 +27,9 @@ urlpatterns = [
     path("metrics/durations", metrics.DurationsView.as_view()),
     path("metrics/durations/series", metrics.DurationSeriesView.as_view()),
     path("events", views.EventsView.as_view()),
+    path("instances/<name:instance_id>/export", removal.InstanceExportView.as_view(), name="api-instance-export"),
+    path("instances/<name:instance_id>/forget", removal.InstanceForgetView.as_view()),
+    path("removals", removal.RemovalsView.as_view()),
+    path("removals/<name:removal_id>", removal.RemovalView.as_view()),
     path("instances/<name:instance_id>/commands", commands.InstanceCommandsView.as_view()),
 ]

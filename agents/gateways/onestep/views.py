@@ -16,7 +16,7 @@ from agents.gateways.onestep.protocol import parse_presence
 from agents.gateways.onestep.reading import ProtocolError
 from agents.models.instance import Dialect
 from agents.models.service import Environment
-from agents.services.errors import InstanceConflict
+from agents.services.errors import InstanceConflict, InstanceLeaving
 from agents.services.instances import record_presence
 from agents.services.tokens import check_agent_token
 from controlplane.common.rest.plain import describe, refusal
@@ -133,6 +133,8 @@ def presence(request: HttpRequest) -> HttpResponse:
         return _refusal(413, "The body is too large.")
     except ProtocolError as error:
         return _refusal(422, str(error))
+    except InstanceLeaving as error:
+        return _later(503, str(error))
     except InstanceConflict as error:
         return _refusal(409, str(error))
     except (OperationalError, IntegrityError):

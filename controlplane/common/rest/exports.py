@@ -73,23 +73,36 @@ class Export:
 
 def export(request: Request, file_format: FileFormat, exported: Export, *, stands: Stands) -> HttpResponseBase:
     """The answer that streams the list, as long as the login of the request stands. Raises TooManyExports."""
+    parts = csv_parts(exported) if file_format == FileFormat.CSV else ndjson_parts(exported)
+    return _file(request, file_format, exported.name, parts, stands=stands)
+
+
+def export_lines(
+    request: Request, name: str, batches: Iterable[Sequence[Mapping[str, Any]]], *, stands: Stands
+) -> HttpResponseBase:
+    """The same of records of several kinds, one JSON document a line; batches are read when they are asked for."""
+    parts = (b"".join(_line(record) for record in batch) for batch in batches)
+    return _file(request, FileFormat.NDJSON, name, parts, stands=stands)
+
+
+def _file(
+    request: Request, file_format: FileFormat, name: str, parts: Iterator[bytes], *, stands: Stands
+) -> HttpResponseBase:
     moment = timezone.now().strftime("%Y%m%dT%H%M%SZ")
     headers = {
         "Content-Type": f"{file_format.media_type}; charset=utf-8",
         "Vary": "Accept",
-        "Content-Disposition": f'attachment; filename="{exported.name}-{moment}.{file_format}"',
+        "Content-Disposition": f'attachment; filename="{name}-{moment}.{file_format}"',
         # A proxy that collects it all before it passes it on would hide that the client left.
         "X-Accel-Buffering": "no",
     }
     if request.method == "HEAD":
         return HttpResponse(headers=headers)
-    is_csv = file_format == FileFormat.CSV
-    parts = csv_parts(exported) if is_csv else ndjson_parts(exported)
     # Nothing that could stand at the end of a CSV tells an error from a record: there the connection is cut.
     stream = FileStream(
         parts,
         take_slot(str(request.user.pk)),
-        on_error=None if is_csv else _BROKEN_OFF,
+        on_error=None if file_format == FileFormat.CSV else _BROKEN_OFF,
         stands=stands,
         hang_up=hang_up_of(request._request),  # noqa: SLF001 -- DRF offers no other way to the scope
     )

@@ -23,6 +23,7 @@ PATH_VALUES: Final[Mapping[tuple[str, str], Callable[[ExampleFleet], str]]] = {
     ("services", "instance_id"): lambda fleet: fleet.instance_id,
     ("master", "node_id"): lambda fleet: fleet.node_id,
     ("instances", "instance_id"): lambda fleet: fleet.instance_id,
+    ("removals", "removal_id"): lambda fleet: fleet.removal_id,
     ("commands", "command_id"): lambda fleet: fleet.command_id,
     ("history", "event_id"): lambda fleet: fleet.event_id,
     ("tokens", "token_id"): lambda fleet: fleet.token_id,
