@@ -12,7 +12,7 @@ from agents.models.instance import Connectivity
 from agents.services.orders import REASON_MAX_LENGTH, Order, validate_order
 from controlplane.common.errors import Invalid
 from controlplane.common.rest.fields import BodySerializer, IdField, IntegerField, ObjectField, TextField
-from tasks_app.services.commands import FanOut, Target
+from tasks_app.services.commands import FannedOut, Target
 
 # One request may name this many instances; for more there is `all_online`.
 TARGETS_MAX = 10_000
@@ -172,7 +172,7 @@ class FanOutSerializer(serializers.Serializer[Any]):
     rejected = TargetSerializer(many=True)
 
 
-def fan_out_answer(body: Mapping[str, Any], made: FanOut) -> dict[str, object]:
+def fan_out_answer(body: Mapping[str, Any], made: FannedOut) -> dict[str, object]:
     """A FanOut in the shape of FanOutSerializer."""
     by_outcome: dict[str, Sequence[dict[str, object]]] = {
         outcome: [_target(target) for target in made.targets if target.outcome == outcome] for outcome in OUTCOMES
