@@ -10,14 +10,17 @@ from agents.models.instance import Instance
 class InstanceLabels(models.Model):
     """The stored labels of an instance, each layer a map of strings. An instance without a row has none.
 
-    `effective` are the layers in one, the operator's over the agent's; it is what selectors ask. What the portal
-    derives (`agents.labels.DERIVED`) is not stored: it stands in columns already.
+    `effective` are the layers in one: the operator's over the tags of its node, and those over the agent's. It is what
+    selectors ask. What the portal derives (`agents.labels.DERIVED`) is not stored: it stands in columns already.
     """
 
     instance = models.OneToOneField(
         Instance, on_delete=models.CASCADE, primary_key=True, related_name="labels", verbose_name=_("instance")
     )
     agent = models.JSONField(_("labels of the agent"), default=dict, blank=True)
+    tags = models.JSONField(
+        _("tags"), default=dict, blank=True, help_text=_("The list of labels that a node was registered with.")
+    )
     operator = models.JSONField(_("labels of operators"), default=dict, blank=True)
     effective = models.JSONField(_("labels"), default=dict, blank=True)
 

@@ -1,0 +1,357 @@
+"""Labels of instances in the database: whom a selector means, and who fails it by one requirement alone.
+
+A selector is compiled to one condition on stored labels, which the GIN index of `InstanceLabels.effective` serves, one
+on facts, and conditions on columns for what is derived. On SQLite stored labels are read by the very code that
+`Selector.matches` runs. A property test holds that both databases and Python agree.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+from django.db.models import (
+    BooleanField,
+    Case,
+    Count,
+    Exists,
+    F,
+    Func,
+    IntegerField,
+    OuterRef,
+    Q,
+    QuerySet,
+    Value,
+    When,
+    Window,
+)
+from django.db.models.functions import RowNumber
+from django.dispatch import receiver
+
+from agents.labels import Operator, Requirement, Selector, parse
+from agents.labels.numbers import NUMBER_MAX_CHARS, NUMBER_PATTERN
+from agents.models import Instance, InstanceFacts, InstanceLabels
+
+# Which columns the derived labels are read from; an empty one says that the portal does not know.
+_COLUMNS: Final = {
+    "portal/dialect": "dialect",
+    "portal/environment": "service__environment",
+    "portal/service": "service__name",
+    "portal/version": "deployment_version",
+    "portal/agent-version": "agent_version",
+    "portal/hostname": "hostname",
+    "portal/node": "node_name",
+}
+# Under which names facts have the others: the first that holds a text which is not empty.
+_FACTS: Final = {"portal/os": ("os", "platform"), "portal/arch": ("arch", "machine")}
+# Beyond so many values the index is asked for the key alone: each value is a search of its own, and the planner may
+# as well read all rows, with a comparison for each value.
+_SEARCHES_MAX: Final = 8
+# Operators that say no where their positive says yes.
+_NEGATED: Final = {Operator.NOT_IN: Operator.IN, Operator.NOT_EXISTS: Operator.EXISTS}
+_Compiled = tuple[str, tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The labels of an instance in their layers, each above those before it; `effective` is all of them in one."""
+
+    agent: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    operator: dict[str, str] = field(default_factory=dict)
+    derived: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def effective(self) -> dict[str, str]:
+        return {**self.agent, **self.tags, **self.operator, **self.derived}
+
+
+@dataclass(frozen=True, slots=True)
+class NearMiss:
+    """How many instances fail this one requirement of a selector, itself a selector, and meet all others."""
+
+    requirement: Selector
+    count: int
+    examples: tuple[Instance, ...] = ()
+
+
+def matching(rows: QuerySet[Instance], selector: Selector) -> QuerySet[Instance]:
+    """Those of `rows` that a selector means."""
+    return rows.filter(matches_q(selector))
+
+
+def matches_q(selector: Selector, path: str = "") -> Q:
+    """The condition that an instance is meant; `path` leads to it from other rows, as in `instance`."""
+    prefix = f"{path}__" if path else ""
+    stored: list[Requirement] = []
+    facts: list[Requirement] = []
+    condition = Q()
+    for requirement in _requirements(selector):
+        if requirement.key in _COLUMNS:
+            holds = _column_holds(_positive(requirement), f"{prefix}{_COLUMNS[requirement.key]}")
+            condition &= ~holds if requirement.operator in _NEGATED else holds
+        else:
+            (facts if requirement.key in _FACTS else stored).append(requirement)
+    instance = OuterRef(f"{prefix}pk")
+    if stored:
+        condition &= _beside(InstanceLabels.objects.all(), stored, "effective", instance, f"{prefix}pk__in")
+    if facts:
+        condition &= _beside(InstanceFacts.objects.all(), facts, "facts", instance, f"{prefix}pk__in")
+    return condition
+
+
+def labels_of(instances: Iterable[Instance]) -> dict[UUID, Labels]:
+    """The labels of each instance in layers. Two queries; the instances' services must be loaded."""
+    given = {instance.pk: instance for instance in instances}
+    stored = {row.pk: row for row in InstanceLabels.objects.filter(pk__in=given)}
+    facts = dict(InstanceFacts.objects.filter(pk__in=given).values_list("pk", "facts"))
+    none = InstanceLabels()
+    return {
+        key: Labels(
+            agent=(row := stored.get(key, none)).agent,
+            tags=row.tags,
+            operator=row.operator,
+            derived=derived_labels(instance, facts.get(key, {})),
+        )
+        for key, instance in given.items()
+    }
+
+
+def derived_labels(instance: Instance, facts: object) -> dict[str, str]:
+    """What the portal says of an instance, by the keys of `agents.labels.DERIVED`, without what it does not know."""
+    found = {
+        "portal/dialect": instance.dialect,
+        "portal/environment": instance.service.environment,
+        "portal/service": instance.service.name,
+        "portal/version": instance.deployment_version,
+        "portal/agent-version": instance.agent_version,
+        "portal/hostname": instance.hostname,
+        "portal/node": instance.node_name,
+        **{key: _fact(facts, names) for key, names in _FACTS.items()},
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def near_misses(rows: QuerySet[Instance], selector: Selector, *, example_count: int = 0) -> list[NearMiss]:
+    """For each requirement how many of `rows` fail it alone, in the order of the selector's text.
+
+    One query, which reads all of `rows`; with `example_count` a second, for so many of each by name at most, with
+    their services.
+    """
+    parts = selector.parts()
+    if not parts:
+        return []
+    fails = {f"fails_{number}": _fails(requirement) for number, requirement in enumerate(_requirements(selector))}
+    count = sum(fails.values(), start=Value(0))
+    missed = rows.order_by().alias(fail_count=count).filter(fail_count=1)
+    counts = missed.aggregate(**{name: Count("pk", filter=Q(_IsOne(failed))) for name, failed in fails.items()})
+    examples: dict[int, list[Instance]] = {}
+    if example_count and any(counts.values()):
+        which = Case(*(When(Q(_IsOne(failed)), then=Value(number)) for number, failed in enumerate(fails.values())))
+        place = Window(RowNumber(), partition_by=F("missed_number"), order_by=("node_name", "id"))
+        numbered = missed.select_related("service").annotate(missed_number=which).annotate(place=place)
+        for instance in numbered.filter(place__lte=example_count).order_by("missed_number", "place"):
+            examples.setdefault(getattr(instance, "missed_number"), []).append(instance)  # noqa: B009 -- annotated
+    return [
+        NearMiss(part, counts[name], tuple(examples.get(number, ())))
+        for number, (part, name) in enumerate(zip(parts, fails, strict=True))
+    ]
+
+
+def _requirements(selector: Selector) -> list[Requirement]:
+    """The requirements in the order of `Selector.parts`, those of match_labels as expressions."""
+    equal = (Requirement(key, Operator.IN, (value,)) for key, value in selector.match_labels)
+    return [*equal, *selector.expressions]
+
+
+def _positive(requirement: Requirement) -> Requirement:
+    """The same, or what it denies."""
+    operator = _NEGATED.get(requirement.operator)
+    return Requirement(requirement.key, operator, requirement.values) if operator else requirement
+
+
+def _column_holds(requirement: Requirement, column: str) -> Q:
+    """A positive requirement of a column that is never null; it must not be empty, or there is no label."""
+    if requirement.operator is Operator.EXISTS:
+        return ~Q(**{column: ""})
+    if requirement.operator is Operator.IN:
+        return Q(**{f"{column}__in": [value for value in requirement.values if value]})
+    return Q(_Compares(F(column), requirement))
+
+
+def _beside(
+    rows: "QuerySet[Any]", requirements: Sequence[Requirement], column: str, instance: OuterRef, is_among: str
+) -> Q:
+    """The condition that a row beside the instance meets requirements; without the row there are no labels.
+
+    Where one of them is positive there must be a row, so that the index leads to the instances.
+    """
+    needed = [each for each in requirements if each.operator not in _NEGATED]
+    denied = [_positive(each) for each in requirements if each.operator in _NEGATED]
+    if needed:
+        rows = rows.filter(*(Q(_holds(each, column)) for each in needed))
+        return Q(**{is_among: rows.filter(*(~Q(_holds(each, column)) for each in denied)).values("pk")})
+    any_denied = Q()
+    for each in denied:
+        any_denied |= Q(_holds(each, column))
+    return ~Q(Exists(rows.filter(any_denied, pk=instance)))
+
+
+def _fails(requirement: Requirement) -> Case:
+    """1 where an instance fails a requirement, 0 where it meets it; what is beside it is joined."""
+    positive = _positive(requirement)
+    if requirement.key in _COLUMNS:
+        holds = _column_holds(positive, _COLUMNS[requirement.key])
+    else:
+        holds = Q(_holds(positive, "facts__facts" if requirement.key in _FACTS else "labels__effective"))
+    # Of a missing row the condition is null, which is no match.
+    is_denied = requirement.operator in _NEGATED
+    return Case(When(holds, then=Value(int(is_denied))), default=Value(int(not is_denied)), output_field=IntegerField())
+
+
+def _holds(requirement: Requirement, column: str) -> "Func":
+    """A positive requirement of the labels or facts in a column of JSON."""
+    if requirement.key not in _FACTS:
+        return _Holds(column, requirement)
+    return _FactHolds(column, requirement)
+
+
+class _Holds(Func):
+    """Whether stored labels meet a requirement. Null where there are none."""
+
+    output_field = BooleanField()
+
+    def __init__(self, column: str, requirement: Requirement) -> None:
+        super().__init__(F(column))
+        self.requirement = requirement
+
+    def as_postgresql(self, compiler: Any, connection: BaseDatabaseWrapper) -> _Compiled:  # noqa: ARG002 -- Django's
+        column, _ = compiler.compile(self.source_expressions[0])
+        key, values = self.requirement.key, self.requirement.values
+        if self.requirement.operator is Operator.EXISTS:
+            return f"{column} ? %s", (key,)
+        if self.requirement.operator is not Operator.IN:
+            number, parameters = _number_sql(f"({column} ->> %s::text)", (key,), self.requirement)
+            return f"({column} ? %s AND {number})", (key, *parameters)
+        if len(values) > _SEARCHES_MAX:
+            return f"({column} ? %s AND {column} ->> %s::text = ANY(%s::text[]))", (key, key, list(values))
+        searches = " OR ".join([f"{column} @> %s::jsonb"] * len(values))
+        return f"({searches})", tuple(json.dumps({key: value}) for value in values)
+
+    def as_sqlite(self, compiler: Any, connection: BaseDatabaseWrapper, **_: Any) -> _Compiled:  # noqa: ARG002
+        column, _params = compiler.compile(self.source_expressions[0])
+        return f"labels_match({column}, %s)", (_text_of(self.requirement),)
+
+
+class _FactHolds(_Holds):
+    """Whether facts meet a requirement of a label that is derived from them."""
+
+    def as_postgresql(self, compiler: Any, connection: BaseDatabaseWrapper) -> _Compiled:  # noqa: ARG002 -- Django's
+        column, _ = compiler.compile(self.source_expressions[0])
+        names, values = _FACTS[self.requirement.key], self.requirement.values
+        is_text = f"WHEN jsonb_typeof({column} -> %s::text) = 'string' AND {column} ->> %s::text <> '' "
+        cases = f"{is_text} THEN {column} ->> %s::text " * len(names)
+        fact, asked = f"(CASE {cases}END)", tuple(name for name in names for _time in range(3))
+        if self.requirement.operator is Operator.EXISTS:
+            return f"{fact} IS NOT NULL", asked
+        if self.requirement.operator is not Operator.IN:
+            return _number_sql(fact, asked, self.requirement)
+        # Never null for a row, lest its denial be null as well.
+        sql, parameters = f"COALESCE({fact} = ANY(%s::text[]), FALSE)", (*asked, [value for value in values if value])
+        if len(values) > _SEARCHES_MAX:
+            return sql, parameters
+        # What the index of facts knows: one of the names has one of the values, if not the first name.
+        searches = [json.dumps({name: value}) for name in names for value in values]
+        return f"(({' OR '.join([f'{column} @> %s::jsonb'] * len(searches))}) AND {sql})", (*searches, *parameters)
+
+    def as_sqlite(self, compiler: Any, connection: BaseDatabaseWrapper, **_: Any) -> _Compiled:  # noqa: ARG002
+        column, _params = compiler.compile(self.source_expressions[0])
+        return f"facts_match({column}, %s)", (_text_of(self.requirement),)
+
+
+class _Compares(Func):
+    """Whether a text is a number above or below that of a requirement."""
+
+    output_field = BooleanField()
+
+    def __init__(self, text: F, requirement: Requirement) -> None:
+        super().__init__(text, output_field=BooleanField())
+        self.requirement = requirement
+
+    def as_postgresql(self, compiler: Any, connection: BaseDatabaseWrapper) -> _Compiled:  # noqa: ARG002 -- Django's
+        text, _ = compiler.compile(self.source_expressions[0])
+        return _number_sql(text, (), self.requirement)
+
+    def as_sqlite(self, compiler: Any, connection: BaseDatabaseWrapper, **_: Any) -> _Compiled:  # noqa: ARG002
+        text, _params = compiler.compile(self.source_expressions[0])
+        return f"label_matches({text}, %s)", (_text_of(self.requirement),)
+
+
+class _IsOne(Func):
+    """Whether a number is 1."""
+
+    output_field = BooleanField()
+    template = "(%(expressions)s) = 1"
+
+
+def _number_sql(text: str, parameters: tuple[Any, ...], requirement: Requirement) -> _Compiled:
+    """PostgreSQL's condition that a text is a number above or below that of a requirement. Null counts as none.
+
+    CASE keeps what is no number from being cast, which would be an error.
+    """
+    is_number = f"length({text}) <= {NUMBER_MAX_CHARS} AND {text} ~ '^({NUMBER_PATTERN})$'"
+    compared = f"{text}::numeric {'>' if requirement.operator is Operator.GT else '<'} %s::numeric"
+    return f"(CASE WHEN {is_number} THEN {compared} ELSE FALSE END)", (*parameters * 3, requirement.values[0])
+
+
+def _text_of(requirement: Requirement) -> str:
+    return str(Selector(expressions=(requirement,)))
+
+
+def _fact(facts: object, names: Sequence[str]) -> str:
+    """The first text that is not empty under one of the names."""
+    found = (facts.get(name) for name in names) if isinstance(facts, dict) else ()
+    return next((value for value in found if isinstance(value, str) and value), "")
+
+
+@lru_cache(maxsize=1024)
+def _requirement(text: str) -> Requirement:
+    return parse(text).expressions[0]
+
+
+@lru_cache(maxsize=16)
+def _decoded(labels: str) -> Any:
+    """The JSON of a row, which each requirement asks anew."""
+    return msgspec.json.decode(labels)
+
+
+def _labels_match(labels: str | None, requirement: str) -> bool:
+    return _requirement(requirement).matches(_decoded(labels) if labels else {})
+
+
+def _facts_match(facts: str | None, requirement: str) -> bool:
+    asked = _requirement(requirement)
+    fact = _fact(_decoded(facts), _FACTS[asked.key]) if facts else ""
+    return asked.matches({asked.key: fact} if fact else {})
+
+
+def _label_matches(value: str, requirement: str) -> bool:
+    asked = _requirement(requirement)
+    return asked.matches({asked.key: value})
+
+
+@receiver(connection_created)
+def add_functions(sender: object, connection: BaseDatabaseWrapper, **kwargs: Any) -> None:  # noqa: ARG001 -- a receiver
+    """Give each connection to SQLite the functions that conditions call there."""
+    if connection.vendor == "sqlite":
+        for name, function in (
+            ("labels_match", _labels_match),
+            ("facts_match", _facts_match),
+            ("label_matches", _label_matches),
+        ):
+            connection.connection.create_function(name, 2, function, deterministic=True)
