@@ -60,17 +60,18 @@ class FanOut(models.Model):
         ordering = ("-created_at", "-id")
         indexes = [models.Index(fields=("-created_at", "-id"), name="fan_out_newest")]
 
+    def __str__(self) -> str:
+        return self.public_id
+
     @property
     def public_id(self) -> str:
+        """The id in the API: `fan_` and 32 hex digits."""
         return f"fan_{self.pk.hex}"
 
     @property
     def target_count(self) -> int:
         """How many instances it was for when it was given; some may be gone since."""
         return self.dispatched + self.queued + self.skipped + self.rejected
-
-    def __str__(self) -> str:
-        return self.public_id
 
 
 class FanOutTarget(models.Model):

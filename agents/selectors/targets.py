@@ -44,8 +44,8 @@ def target_states(instances: Iterable[Instance]) -> list[TargetState]:
 
 
 _ORDER_STATES = """
-    SELECT i.id, i.dialect, i.service_id, i.node_name, i.connectivity, s.id, s.accepted_capabilities, s.replica_id,
-        r.id IS NOT NULL AND r.stopped_at IS NULL
+    SELECT i.id, i.dialect, i.service_id, i.node_name, i.connectivity, i.inflight_tasks,
+        s.id, s.accepted_capabilities, s.replica_id, r.id IS NOT NULL AND r.stopped_at IS NULL
     FROM agents_instance i
     LEFT JOIN {active} ON s.instance_id = i.id AND s.status = 'active'
     LEFT JOIN agents_replica r ON r.id = s.replica_id
@@ -57,7 +57,7 @@ _ACTIVE = {
     "sqlite": "agents_session s",
 }
 # In the order of the models, as `from_db` takes them.
-_INSTANCE_COLUMNS = ("id", "dialect", "service_id", "node_name", "connectivity")
+_INSTANCE_COLUMNS = ("id", "dialect", "service_id", "node_name", "connectivity", "inflight_tasks")
 _SESSION_COLUMNS = ("id", "instance_id", "replica_id", "accepted_capabilities")
 
 

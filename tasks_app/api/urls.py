@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from tasks_app.api import commands, metrics, views
+from tasks_app.api import commands, fan_outs, metrics, views
 
 of_service = [
     path("", views.ServiceView.as_view()),
@@ -25,5 +25,8 @@ urlpatterns = [
     path("metrics/durations", metrics.DurationsView.as_view()),
     path("metrics/durations/series", metrics.DurationSeriesView.as_view()),
     path("events", views.EventsView.as_view()),
+    path("fan-outs", fan_outs.FanOutsView.as_view()),
+    path("fan-outs/<name:fan_out_id>", fan_outs.FanOutView.as_view()),
+    path("fan-outs/<name:fan_out_id>/targets", fan_outs.FanOutTargetsView.as_view()),
     path("instances/<name:instance_id>/commands", commands.InstanceCommandsView.as_view()),
 ]

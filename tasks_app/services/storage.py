@@ -1,9 +1,9 @@
 """Storage over time: weekly partitions made ahead, and history that is too old taken away.
 
 Events and metrics are kept for so many days by their own time and by when they came, whichever is later, because the
-clock of an agent may be months behind; commands by when they ended, and a fan-out as long as any of its commands. On PostgreSQL a week goes when all of it is past
-and nothing came for it within those days; everything else goes in small batches, each a transaction of its own, with
-pauses in which others write.
+clock of an agent may be months behind; commands by when they ended, and a fan-out as long as any of its commands. On
+PostgreSQL a week goes when all of it is past and nothing came for it within those days; everything else goes in small
+batches, each a transaction of its own, with pauses in which others write.
 """
 
 import logging
