@@ -6,11 +6,13 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from agents.labels.rules import warnings_of_count
 from agents.models import Command, Event, Instance, Session
 from agents.models.command import CommandKind
 from agents.models.event import TASK_EVENT_PREFIX, EventKind
 from agents.models.instance import Connectivity, Dialect, Health
 from agents.selectors.events import WIRE_EVENT_KINDS
+from agents.selectors.labels import Labels, labels_of
 from controlplane.common.rest.fields import ObjectField, TextField, TimestampField
 from controlplane.common.rest.sparse import SparseSerializer
 
@@ -143,12 +145,42 @@ class InstanceSerializer(SparseSerializer):
     updated_at = TimestampField()
 
 
+def label_map(help_text: str) -> serializers.DictField:
+    return serializers.DictField(child=serializers.CharField(allow_blank=True), help_text=help_text)
+
+
+class LabelsSerializer(serializers.Serializer[Labels]):
+    """Labels in their layers, and what wins."""
+
+    agent = label_map("What the agent said.")
+    tags = label_map("What its node was registered with; wins over the agent.")
+    operator = label_map("What operators gave it; wins over both.")
+    derived = label_map("What the portal says of it, below `portal/`.")
+    effective = label_map("All layers in one: what selectors ask.")
+    left_out = label_map("Labels of the agent that cannot be taken, each with why.")
+    warnings = serializers.SerializerMethodField(help_text="What is taken all the same, and is no good idea.")
+
+    @extend_schema_field(serializers.ListField(child=serializers.CharField()))
+    def get_warnings(self, labels: Labels) -> list[str]:
+        return warnings_of_count(len(labels.operator))
+
+
+def labels_shown(instance: Instance) -> Any:
+    """The labels of an instance as the API shows them. Two queries; its service must be loaded."""
+    return LabelsSerializer(labels_of([instance])[instance.pk]).data
+
+
 class InstanceDetailSerializer(InstanceSerializer):
     active_session = serializers.SerializerMethodField()
+    labels = serializers.SerializerMethodField()
 
     @extend_schema_field(SessionSummarySerializer(allow_null=True))
     def get_active_session(self, instance: Instance) -> Any:
         return active_session_of(instance)
+
+    @extend_schema_field(LabelsSerializer())
+    def get_labels(self, instance: Instance) -> Any:
+        return labels_shown(instance)
 
 
 class CommandSummarySerializer(serializers.Serializer[Command]):

@@ -2,12 +2,14 @@
 
 from django.urls import path
 
-from agents.api import checks, groups, history, tokens, views
+from agents.api import checks, groups, history, labels, tokens, views
 from agents.api.live.views import UiStreamView
 
 urlpatterns = [
     path("instances", views.InstancesView.as_view()),
+    path("instances/labels", labels.BulkLabelsView.as_view()),
     path("instances/<name:instance_id>", views.InstanceView.as_view()),
+    path("instances/<name:instance_id>/labels", labels.InstanceLabelsView.as_view()),
     path("sessions", views.SessionsView.as_view()),
     path("commands", views.CommandsView.as_view()),
     path("commands/<name:command_id>", views.CommandView.as_view()),

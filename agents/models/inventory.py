@@ -23,6 +23,9 @@ class InstanceLabels(models.Model):
     )
     operator = models.JSONField(_("labels of operators"), default=dict, blank=True)
     effective = models.JSONField(_("labels"), default=dict, blank=True)
+    refused = models.JSONField(
+        _("left out"), default=dict, blank=True, help_text=_("Labels of the agent that may not be, each with why.")
+    )
 
     class Meta:
         verbose_name = _("labels of an instance")

@@ -59,12 +59,16 @@ _Compiled = tuple[str, tuple[Any, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The labels of an instance in their layers, each above those before it; `effective` is all of them in one."""
+    """The labels of an instance in their layers, each above those before it; `effective` is all of them in one.
+
+    `left_out` are labels of the agent that may not be, each with why.
+    """
 
     agent: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     operator: dict[str, str] = field(default_factory=dict)
     derived: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def effective(self) -> dict[str, str]:
@@ -117,6 +121,7 @@ def labels_of(instances: Iterable[Instance]) -> dict[UUID, Labels]:
             tags=row.tags,
             operator=row.operator,
             derived=derived_labels(instance, facts.get(key, {})),
+            left_out=row.refused,
         )
         for key, instance in given.items()
     }

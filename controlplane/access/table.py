@@ -64,7 +64,13 @@ API_ROUTES: Final[Mapping[str, Mapping[str, Rule]]] = {
     "api/v1/metrics/durations": READ,
     "api/v1/metrics/durations/series": READ,
     "api/v1/instances": READ,
+    "api/v1/instances/labels": COMMAND,
     "api/v1/instances/<name:instance_id>": READ,
+    "api/v1/instances/<name:instance_id>/labels": {
+        "GET": Role.VIEWER,
+        "PUT": Role.OPERATOR,
+        "PATCH": Role.OPERATOR,
+    },
     "api/v1/instances/<name:instance_id>/commands": READ_AND_COMMAND,
     "api/v1/commands": READ,
     "api/v1/commands/<name:command_id>": READ,

@@ -20,6 +20,18 @@ class Api:
     def get(self, path, query=None):
         return self.client.get(f"/api/v1/{path}", query or {}, headers=self.headers)
 
+    def put(self, path, body):
+        return self._send("PUT", path, body)
+
+    def patch(self, path, body):
+        return self._send("PATCH", path, body)
+
+    def _send(self, method, path, body):
+        content = json.dumps(body)
+        return self.client.generic(
+            method, f"/api/v1/{path}", content, content_type="application/json", headers=self.headers
+        )
+
     def post(self, path, body=None, query=None, *, raw=None, content_type="application/json"):
         content = json.dumps({} if body is None else body) if raw is None else raw
         return self.client.post(
