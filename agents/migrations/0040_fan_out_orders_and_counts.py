@@ -6,7 +6,7 @@ class Migration(migrations.Migration):
     """What a fan-out needs to be read without its commands, and to be given again to those that failed."""
 
     dependencies = [
-        ('agents', '0038_tags_of_nodes'),
+        ('agents', '0039_labels_left_out'),
     ]
 
     operations = [
