@@ -27,7 +27,7 @@ from controlplane.access.actors import actor_of
 from controlplane.common.errors import ControlPlaneError, Forbidden, Invalid, Unauthorized
 from controlplane.console.admin import redirect_to_login_again
 from controlplane.console.formatting import NOTHING, admin_url, age, badge, link, short
-from tasks_app.services.commands import FanOut, fan_out
+from tasks_app.services.commands import FannedOut, fan_out
 
 INSTANCES_SHOWN = 200
 EVENTS_SHOWN = 20
@@ -174,7 +174,7 @@ class ServiceAdmin(ServiceArchivingAdmin):
         form.add_error(None, gettext("Your role does not allow this command."))
         return False
 
-    def _sent(self, request: HttpRequest, service: Service, form: OrderForm, made: FanOut) -> HttpResponse:
+    def _sent(self, request: HttpRequest, service: Service, form: OrderForm, made: FannedOut) -> HttpResponse:
         if not made.targets:
             messages.warning(request, gettext("Nothing was sent: no instance of this service is online."))
             return HttpResponseRedirect(admin_url("agents_service_change", service.pk))

@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from agents.api.paths import CommandIdField
 from agents.api.queries import archived_choice
+from agents.api.selecting import group_filter, of_itself, selector_filter
 from agents.models import Command, Event, Service, Session
 from agents.models.command import CommandKind
 from agents.models.event import NOTABLE, ROUTINE_KINDS, EventKind
@@ -48,6 +49,8 @@ class InstanceFilters(Filters):
     health = any_of("health", Health)
     # Applied by the selector, also where it is not given.
     archived = ApiFilter(archived_choice(), lambda _archived: Q())
+    selector = selector_filter(of_itself)
+    group = group_filter(of_itself)
     q = ApiFilter(
         TextField(
             required=False,
@@ -66,6 +69,8 @@ class CommandFilters(Filters):
     task_name = named("task_name", TASK_HELP)
     kind = any_of("kind", CommandKind)
     status = any_of("status", Command.Status)
+    selector = selector_filter()
+    group = group_filter()
 
 
 class SessionFilters(Filters):
@@ -73,6 +78,8 @@ class SessionFilters(Filters):
     environment = named("service__environment", ENVIRONMENT_HELP)
     instance_id = by_id("instance")
     status = any_of("status", Session.Status)
+    selector = selector_filter()
+    group = group_filter()
 
 
 FAMILIES = tuple(sorted({f"{kind.partition('.')[0]}.*" for kind in EventKind.values}))
@@ -131,6 +138,8 @@ class HistoryFilters(Filters):
         FlagField(help_text="Without, or with nothing but, what healthy work writes: tasks started and succeeded."),
         lambda is_notable: NOTABLE if is_notable else ~NOTABLE,
     )
+    selector = selector_filter()
+    group = group_filter()
     # Applied below, to what the others leave.
     q = ApiFilter(
         SearchField(

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from agents.api import archive, history, labels, tokens, views
+from agents.api import archive, checks, groups, history, labels, tokens, views
 from agents.api.live.views import UiStreamView
 
 urlpatterns = [
@@ -18,6 +18,9 @@ urlpatterns = [
     path("commands", views.CommandsView.as_view()),
     path("commands/<name:command_id>", views.CommandView.as_view()),
     path("commands/<name:command_id>/cancel", views.CommandCancelView.as_view()),
+    path("groups", groups.GroupsView.as_view()),
+    path("groups/<name:group_name>", groups.GroupView.as_view()),
+    path("selectors/check", checks.SelectorCheckView.as_view()),
     path("ui/stream", UiStreamView.as_view()),
     path("history", history.HistoryView.as_view()),
     path("history/<name:event_id>", history.HistoryEventView.as_view()),

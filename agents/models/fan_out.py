@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from agents.models.command import CommandKind
+from agents.models.command import Command, CommandKind
 from agents.models.instance import Instance
 from agents.models.service import Service
 
@@ -22,6 +22,7 @@ class FanOut(models.Model):
 
     id = models.UUIDField(_("id"), primary_key=True, default=uuid.uuid4, editable=False)
     kind = models.CharField(_("kind"), max_length=64, choices=CommandKind.choices)
+    args = models.JSONField(_("arguments"), default=dict, blank=True)
     task_name = models.CharField(_("task"), max_length=255, blank=True)
     target_mode = models.CharField(_("targets"), max_length=32, choices=Mode.choices)
     service = models.ForeignKey(
@@ -33,6 +34,20 @@ class FanOut(models.Model):
     reason = models.TextField(_("reason"), blank=True)
     holds = models.BooleanField(_("waits for the offline"), default=False)
     timeout_s = models.PositiveIntegerField(_("timeout (s)"))
+    retry_of = models.ForeignKey(
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="retries",
+        verbose_name=_("repeats"),
+        help_text=_("The fan-out whose failed targets it was given to again."),
+    )
+    # How many targets of each outcome there were: counted once, since outcomes never change.
+    dispatched = models.PositiveIntegerField(_("dispatched"), default=0)
+    queued = models.PositiveIntegerField(_("queued"), default=0)
+    skipped = models.PositiveIntegerField(_("skipped"), default=0)
+    rejected = models.PositiveIntegerField(_("rejected"), default=0)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
     )
@@ -45,12 +60,18 @@ class FanOut(models.Model):
         ordering = ("-created_at", "-id")
         indexes = [models.Index(fields=("-created_at", "-id"), name="fan_out_newest")]
 
-    @property
-    def public_id(self) -> str:
-        return f"fan_{self.pk.hex}"
-
     def __str__(self) -> str:
         return self.public_id
+
+    @property
+    def public_id(self) -> str:
+        """The id in the API: `fan_` and 32 hex digits."""
+        return f"fan_{self.pk.hex}"
+
+    @property
+    def target_count(self) -> int:
+        """How many instances it was for when it was given; some may be gone since."""
+        return self.dispatched + self.queued + self.skipped + self.rejected
 
 
 class FanOutTarget(models.Model):
@@ -67,7 +88,16 @@ class FanOutTarget(models.Model):
     instance = models.ForeignKey(Instance, on_delete=models.CASCADE, related_name="+")
     outcome = models.CharField(_("outcome"), max_length=16, choices=Outcome.choices)
     reason_code = models.CharField(_("reason"), max_length=64, blank=True)
-    command_id = models.UUIDField(_("command"), null=True, blank=True)
+    # Commands go before their fan-out, and thousands at a time: nothing is to be written here when they do.
+    command = models.ForeignKey(
+        Command,
+        on_delete=models.DO_NOTHING,
+        null=True,
+        blank=True,
+        db_constraint=False,
+        related_name="targets",
+        verbose_name=_("command"),
+    )
 
     class Meta:
         verbose_name = _("target of a fan-out")

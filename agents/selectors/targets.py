@@ -44,8 +44,8 @@ def target_states(instances: Iterable[Instance]) -> list[TargetState]:
 
 
 _ORDER_STATES = """
-    SELECT i.id, i.service_id, i.node_name, i.connectivity, s.id, s.accepted_capabilities, s.replica_id,
-        r.id IS NOT NULL AND r.stopped_at IS NULL
+    SELECT i.id, i.dialect, i.service_id, i.node_name, i.connectivity, i.inflight_tasks,
+        s.id, s.accepted_capabilities, s.replica_id, r.id IS NOT NULL AND r.stopped_at IS NULL
     FROM agents_instance i
     LEFT JOIN {active} ON s.instance_id = i.id AND s.status = 'active'
     LEFT JOIN agents_replica r ON r.id = s.replica_id
@@ -57,7 +57,7 @@ _ACTIVE = {
     "sqlite": "agents_session s",
 }
 # In the order of the models, as `from_db` takes them.
-_INSTANCE_COLUMNS = ("id", "service_id", "node_name", "connectivity")
+_INSTANCE_COLUMNS = ("id", "dialect", "service_id", "node_name", "connectivity", "inflight_tasks")
 _SESSION_COLUMNS = ("id", "instance_id", "replica_id", "accepted_capabilities")
 
 
@@ -71,9 +71,9 @@ def order_states(instance_ids: Sequence[UUID], *, with_last_session: bool) -> di
     with connection.cursor() as cursor:
         among, parameters = any_of(instance_ids)
         cursor.execute(_ORDER_STATES.format(active=_ACTIVE[connection.vendor]) + among, parameters)
-        for instance_id, service_id, node_name, connectivity, session_id, capabilities, replica_id, is_live in cursor:
+        for instance_id, *columns, session_id, capabilities, replica_id, is_live in cursor:
             key = _uuid(instance_id)
-            instance = Instance.from_db(connection.alias, _INSTANCE_COLUMNS, (key, service_id, node_name, connectivity))
+            instance = Instance.from_db(connection.alias, _INSTANCE_COLUMNS, (key, *columns))
             session = None
             if session_id is not None:
                 row = (_uuid(session_id), key, replica_id and _uuid(replica_id), json.loads(capabilities))

@@ -8,11 +8,12 @@ from the database. Deadlines are one indexed column swept by a background job. T
 are translated where they are shown.
 """
 
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from django.db import transaction
@@ -20,9 +21,10 @@ from django.utils import timezone, translation
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
-from agents.models import Command, Instance
+from agents.models import Command, FanOut, FanOutTarget, Instance
 from agents.models.command import CommandKind
 from agents.models.event import EventKind
+from agents.models.instance import Dialect
 from agents.selectors.targets import TargetState, order_states
 from agents.services.errors import CommandNotPending, CommandRefused, CommandUnknown
 from agents.services.events import NewEvent, command_event, record_events
@@ -35,6 +37,8 @@ from controlplane.common.joining import Joiner
 Outcome = Literal["dispatched", "queued", "skipped", "rejected"]
 Status = Command.Status
 
+# Of the others no gateway carries any.
+COMMANDED_DIALECTS = frozenset({Dialect.ONESTEP})
 UNDELIVERED = (Status.PENDING, Status.DISPATCHED)
 
 
@@ -66,17 +70,11 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class FanOut:
-    """What became of an order at each of its targets, in their order; empty where there was no target."""
-
-    targets: list[Target] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
 class Ordered:
     """An order for instances. `refusals` are reasons of a higher layer against single ones.
 
-    `language` is that of whoever reads why an instance cannot take it.
+    `language` is that of whoever reads why an instance cannot take it. `fan_out` is the unsaved row under which the
+    order and its targets are kept; None for an order that is nothing but its command.
     """
 
     instance_ids: Sequence[UUID]
@@ -84,24 +82,40 @@ class Ordered:
     actor: Actor
     refusals: Mapping[UUID, Refusal] = field(default_factory=dict)
     language: str | None = field(default_factory=get_language)
+    fan_out: FanOut | None = None
 
 
 def queue_commands(
-    instance_ids: Sequence[UUID], order: Order, *, actor: Actor, refusals: Mapping[UUID, Refusal] | None = None
+    instance_ids: Sequence[UUID],
+    order: Order,
+    *,
+    actor: Actor,
+    refusals: Mapping[UUID, Refusal] | None = None,
+    fan_out: FanOut | None = None,
 ) -> list[Target]:
     """Make one command per instance that can take the order now or, if the order may be held, later.
 
     The order must have been validated. Returns a target per instance that exists, in the given order. Orders of the
-    same moment share their statements and their commit.
+    same moment share their statements and their commit. `fan_out` is stored in the same transaction, see
+    `new_fan_out`.
     """
-    return _queue_joined(Ordered(instance_ids, order, actor, refusals or {}))
+    return _queue_joined(Ordered(instance_ids, order, actor, refusals or {}, fan_out=fan_out))
+
+
+def expected_targets(
+    instance_ids: Sequence[UUID], order: Order, *, actor: Actor, refusals: Mapping[UUID, Refusal] | None = None
+) -> list[Target]:
+    """What `queue_commands` would answer now, with nothing made: the commands of the targets are not stored."""
+    ordered = Ordered(instance_ids, order, actor, refusals or {})
+    return _targets(ordered, order_states(instance_ids, with_last_session=order.hold), timezone.now())
 
 
 @transaction.atomic
 def queue_orders(ordered: Sequence[Ordered]) -> list[list[Target]]:
     """The targets of each order, with their commands made: see `queue_commands`.
 
-    Three statements, whatever the number of orders and instances; a fourth where an order may be held.
+    Three statements, whatever the number of orders and instances; a fourth where an order may be held, and two more
+    where a fan-out is kept.
     """
     now = timezone.now()
     instance_ids = dict.fromkeys(instance_id for each in ordered for instance_id in each.instance_ids)
@@ -118,6 +132,7 @@ def queue_orders(ordered: Sequence[Ordered]) -> list[list[Target]]:
         if target.command
     }
     record_events(_act(command, EventKind.COMMAND_QUEUED, now, actors[command.pk]) for command in commands)
+    _store_fan_outs([(each.fan_out, found) for each, found in zip(ordered, queued, strict=True) if each.fan_out], now)
     holders = {
         (session.replica_id, target.instance.pk)
         for target in targets
@@ -148,6 +163,45 @@ def _targets(ordered: Ordered, states: Mapping[UUID, TargetState], now: datetime
 
 _COLUMNS = tuple(field.attname for field in Command._meta.concrete_fields)
 _row = attrgetter(*_COLUMNS)
+_FAN_OUT_COLUMNS = tuple(field.attname for field in FanOut._meta.concrete_fields)
+_fan_out_row = attrgetter(*_FAN_OUT_COLUMNS)
+_TARGET_COLUMNS = ("fan_out_id", "instance_id", "outcome", "reason_code", "command_id")
+
+
+def new_fan_out(order: Order, *, actor: Actor, mode: str, **fields: Any) -> FanOut:
+    """An unsaved FanOut of this order; `fields` say what its targets were chosen by."""
+    return FanOut(
+        kind=order.kind,
+        args=order.args,
+        task_name=order.task_name,
+        target_mode=mode,
+        reason=order.reason,
+        holds=order.hold,
+        timeout_s=order.timeout_s,
+        created_by_id=actor.user_id,
+        created_by_name=actor.name,
+        **fields,
+    )
+
+
+def _store_fan_outs(made: Sequence[tuple[FanOut, Sequence[Target]]], now: datetime) -> None:
+    rows = []
+    for fan_out, targets in made:
+        fan_out.created_at = now
+        for outcome, count in Counter(target.outcome for target in targets).items():
+            setattr(fan_out, outcome, count)
+        rows += [
+            (
+                fan_out.pk,
+                target.instance.pk,
+                target.outcome,
+                target.reason_code or "",
+                target.command.pk if target.command else None,
+            )
+            for target in targets
+        ]
+    insert_all(FanOut, _FAN_OUT_COLUMNS, [_fan_out_row(fan_out) for fan_out, _targets_of in made])
+    insert_all(FanOutTarget, _TARGET_COLUMNS, rows)
 
 
 def _hint_holders(holders: Iterable[tuple[UUID, UUID]]) -> None:
@@ -166,6 +220,10 @@ def refused(target: Target) -> CommandRefused:
 
 def _decide(state: TargetState, order: Order, refusal: Refusal | None) -> tuple[Outcome, Refusal | None]:
     """Source: contract 3.2 and 3.3."""
+    dialect = state.instance.dialect
+    if dialect not in COMMANDED_DIALECTS:
+        message = _("Instances of the dialect %s take no commands.") % Dialect(dialect).label
+        return "rejected", Refusal("dialect_without_commands", message)
     session = state.session or (state.last_session if order.hold else None)
     if session is None:
         if order.hold:

@@ -29,6 +29,24 @@ class CommandRefused(Conflict):
     code = "command_refused"
 
 
+class FanOutGiven(Conflict):
+    """This order was given already."""
+
+    code = "fan_out_given"
+
+
+class TargetsChanged(Conflict):
+    """Other instances are meant by now than when this was looked at."""
+
+    code = "targets_changed"
+
+
+class GroupNameTaken(Conflict):
+    """There is a group of this name already."""
+
+    code = "name_taken"
+
+
 class DuplicateResult(Conflict):
     """The command has its result already."""
 

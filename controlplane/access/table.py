@@ -104,6 +104,19 @@ API_ROUTES: Final[Mapping[str, Mapping[str, Rule]]] = {
     "api/v1/commands": READ,
     "api/v1/commands/<name:command_id>": READ,
     "api/v1/commands/<name:command_id>/cancel": COMMAND,
+    # What stops an instance needs an admin, as for a single one.
+    "api/v1/fan-outs": READ_AND_COMMAND,
+    "api/v1/fan-outs/<name:fan_out_id>": READ,
+    "api/v1/fan-outs/<name:fan_out_id>/targets": READ,
+    "api/v1/groups": READ_AND_COMMAND,
+    "api/v1/groups/<name:group_name>": {
+        "GET": Role.VIEWER,
+        "PUT": Role.OPERATOR,
+        "PATCH": Role.OPERATOR,
+        "DELETE": Role.OPERATOR,
+    },
+    # It only asks.
+    "api/v1/selectors/check": {"POST": Role.VIEWER},
     "api/v1/sessions": READ,
     "api/v1/ui/stream": READ,
     "api/v1/history": READ,

@@ -29,6 +29,8 @@ from tasks_app.api.views import OfServiceView
 from tasks_app.selectors.tasks import ensure_task_exists
 from tasks_app.services.commands import fan_out, order_command
 
+# Under which the order is kept: see fan-outs.
+FAN_OUT_HEADER = "X-Fan-Out-Id"
 # Making a serializer costs as much as using it ten times; one that only writes may be shared.
 _made = CommandSummarySerializer()
 
@@ -85,7 +87,9 @@ class FanOutView(OfServiceView):
             ensure_task_exists(service, self.params["task_name"])
         targets = self.body["target_instance_ids"] if self.body["target_mode"] == SELECTED else None
         made = fan_out(service, order, actor=actor_of(self.request), instance_ids=targets)
-        return Response(FanOutSerializer(fan_out_answer(self.body, made)).data)
+        # The body has the shape that clients of the reference know: what they do not is said beside it.
+        headers = {FAN_OUT_HEADER: made.kept.public_id}
+        return Response(FanOutSerializer(fan_out_answer(self.body, made)).data, headers=headers)
 
 
 class ServiceCommandsView(FanOutView):

@@ -12,7 +12,7 @@ from agents.models.instance import Connectivity
 from agents.services.orders import REASON_MAX_LENGTH, Order, validate_order
 from controlplane.common.errors import Invalid
 from controlplane.common.rest.fields import BodySerializer, IdField, IntegerField, ObjectField, TextField
-from tasks_app.services.commands import FanOut, Target
+from tasks_app.services.commands import FannedOut, Target
 
 # One request may name this many instances; for more there is `all_online`.
 TARGETS_MAX = 10_000
@@ -172,29 +172,35 @@ class FanOutSerializer(serializers.Serializer[Any]):
     rejected = TargetSerializer(many=True)
 
 
-def fan_out_answer(body: Mapping[str, Any], made: FanOut) -> dict[str, object]:
-    """A FanOut in the shape of FanOutSerializer."""
-    by_outcome: dict[str, Sequence[dict[str, object]]] = {
-        outcome: [_target(target) for target in made.targets if target.outcome == outcome] for outcome in OUTCOMES
-    }
+def fan_out_answer(body: Mapping[str, Any], made: FannedOut) -> dict[str, object]:
+    """A fan-out in the shape of FanOutSerializer."""
     return {
         "kind": body["kind"],
         "target_mode": body["target_mode"],
         "offline_behavior": body["offline_behavior"],
         "noop_reason_code": None if made.targets else NOOP_CODE,
         "noop_reason_message": None if made.targets else NOOP_MESSAGE,
-        "counts": {outcome: len(targets) for outcome, targets in by_outcome.items()} | {"total": len(made.targets)},
-        **by_outcome,
+        **targets_by_outcome(made.targets),
     }
 
 
-def _target(target: Target) -> dict[str, object]:
+def targets_by_outcome(targets: Sequence[Target], *, is_made: bool = True) -> dict[str, object]:
+    """`counts` and the targets of each outcome; without the ids of commands that are not made."""
+    by_outcome = {
+        outcome: [_target(target, is_made=is_made) for target in targets if target.outcome == outcome]
+        for outcome in OUTCOMES
+    }
+    counts = {outcome: len(found) for outcome, found in by_outcome.items()} | {"total": len(targets)}
+    return {"counts": counts, **by_outcome}
+
+
+def _target(target: Target, *, is_made: bool) -> dict[str, object]:
     return {
         "instance_id": target.instance.pk,
         "node_name": target.instance.node_name,
         "connectivity": target.instance.connectivity,
         "session_id": f"sess_{target.session_id.hex}" if target.session_id else None,
-        "command_id": target.command.public_id if target.command else None,
+        "command_id": target.command.public_id if target.command and is_made else None,
         "outcome": target.outcome,
         "reason_code": target.reason_code,
         "reason_message": target.reason_message,

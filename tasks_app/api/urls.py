@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from tasks_app.api import commands, metrics, removal, views
+from tasks_app.api import commands, fan_outs, metrics, removal, views
 
 of_service = [
     path("", views.ServiceView.as_view()),
@@ -31,5 +31,8 @@ urlpatterns = [
     path("instances/<name:instance_id>/forget", removal.InstanceForgetView.as_view()),
     path("removals", removal.RemovalsView.as_view()),
     path("removals/<name:removal_id>", removal.RemovalView.as_view()),
+    path("fan-outs", fan_outs.FanOutsView.as_view()),
+    path("fan-outs/<name:fan_out_id>", fan_outs.FanOutView.as_view()),
+    path("fan-outs/<name:fan_out_id>/targets", fan_outs.FanOutTargetsView.as_view()),
     path("instances/<name:instance_id>/commands", commands.InstanceCommandsView.as_view()),
 ]

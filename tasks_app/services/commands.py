@@ -1,23 +1,32 @@
 """Ordering commands, with the rules that only those who know the tasks can judge."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 import msgspec
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from agents.models import Command, Service
+from agents.models import Command, FanOut, Service
 from agents.models.command import TASK_KINDS
 from agents.models.instance import Connectivity
-from agents.services.commands import FanOut, Refusal, Target, queue_commands, refused
+from agents.services.commands import Refusal, Target, new_fan_out, queue_commands, refused
 from agents.services.errors import InstanceUnknown
 from agents.services.orders import Order, validate_order
 from controlplane.common.actors import Actor
 from controlplane.common.errors import Invalid
 from tasks_app.models import TaskControls
 
-__all__ = ["FanOut", "Target", "fan_out", "order_command"]
+__all__ = ["FannedOut", "Target", "fan_out", "order_command"]
+
+
+@dataclass(frozen=True, slots=True)
+class FannedOut:
+    """What became of an order at each of its targets, in their order, and the row under which that is kept."""
+
+    kept: FanOut
+    targets: list[Target]
 
 
 def order_command(instance_id: UUID, order: Order, *, actor: Actor) -> Command:
@@ -35,7 +44,7 @@ def order_command(instance_id: UUID, order: Order, *, actor: Actor) -> Command:
     return made[0].command
 
 
-def fan_out(service: Service, order: Order, *, actor: Actor, instance_ids: Sequence[UUID] | None = None) -> FanOut:
+def fan_out(service: Service, order: Order, *, actor: Actor, instance_ids: Sequence[UUID] | None = None) -> FannedOut:
     """Make the same command for many instances of a service: the named ones in their order, or all that are online.
 
     Raises Invalid, or InstanceUnknown where an id is not one of the service's; nothing is made then. Invalid is also
@@ -44,11 +53,15 @@ def fan_out(service: Service, order: Order, *, actor: Actor, instance_ids: Seque
     """
     order = validate_order(order)
     targets = _online(service) if instance_ids is None else _named(service, instance_ids)
-    _limit_bytes(order, len(targets))
-    return FanOut(queue_commands(targets, order, actor=actor, refusals=task_refusals(targets, order)))
+    limit_bytes(order, len(targets))
+    mode = FanOut.Mode.ALL_ONLINE if instance_ids is None else FanOut.Mode.SELECTED
+    kept = new_fan_out(order, actor=actor, mode=mode, service=service)
+    made = queue_commands(targets, order, actor=actor, refusals=task_refusals(targets, order), fan_out=kept)
+    return FannedOut(kept, made)
 
 
-def _limit_bytes(order: Order, number: int) -> None:
+def limit_bytes(order: Order, number: int) -> None:
+    """Raise Invalid where the order with its arguments takes more than FAN_OUT_MAX_BYTES for so many instances."""
     most = settings.FAN_OUT_MAX_BYTES // max(1, len(msgspec.json.encode(order.args)))
     if number > most:
         raise Invalid(
@@ -62,7 +75,7 @@ def _limit_bytes(order: Order, number: int) -> None:
 
 
 def _online(service: Service) -> list[UUID]:
-    online = service.instances.filter(connectivity=Connectivity.ONLINE)
+    online = service.instances.filter(connectivity=Connectivity.ONLINE, archived_at=None)
     return list(online.order_by("node_name", "id").values_list("pk", flat=True))
 
 

@@ -1,9 +1,9 @@
 """Storage over time: weekly partitions made ahead, and history that is too old taken away.
 
 Events and metrics are kept for so many days by their own time and by when they came, whichever is later, because the
-clock of an agent may be months behind; commands by when they ended. On PostgreSQL a week goes when all of it is past
-and nothing came for it within those days; everything else goes in small batches, each a transaction of its own, with
-pauses in which others write.
+clock of an agent may be months behind; commands by when they ended, and a fan-out as long as any of its commands. On
+PostgreSQL a week goes when all of it is past and nothing came for it within those days; everything else goes in small
+batches, each a transaction of its own, with pauses in which others write.
 """
 
 import logging
@@ -14,9 +14,10 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import connection
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
-from agents.models import BackgroundJob, ClockCorrection, Command, Event
+from agents.models import BackgroundJob, ClockCorrection, Command, Event, FanOut, FanOutTarget
 from controlplane.common import partitions
 from controlplane.common.partitions import WEEK, PartitionBusy
 from tasks_app.models import CustomMetric, MetricWindow
@@ -131,7 +132,11 @@ Deletion = Callable[[], int]
 
 def _deletions(now: datetime) -> list[Deletion]:
     """What deletes up to a batch of old rows and says how many, for each table that has such rows."""
-    deletions: list[Deletion] = [lambda: _delete_commands(now), lambda: _delete_corrections(now)]
+    deletions: list[Deletion] = [
+        lambda: _delete_commands(now),
+        lambda: _delete_fan_outs(now),
+        lambda: _delete_corrections(now),
+    ]
     for history in histories():
         # Past rows of a partition wait for their whole week.
         table = partitions.default_name(history.table) if partitions.are_supported() else history.table
@@ -172,6 +177,23 @@ def _delete_commands(now: datetime) -> int:
     oldest = ended.order_by("created_at", "id").values_list("pk", flat=True)[: settings.RETENTION_DELETE_BATCH_SIZE]
     deleted, _ = ended.filter(pk__in=list(oldest)).delete()
     return deleted
+
+
+def _delete_fan_outs(now: datetime) -> int:
+    """Delete targets of the oldest fan-outs that are past and have no command left, and those without any target.
+
+    Returns how many rows of the one that went more often: one fan-out may have more targets than a batch.
+    """
+    cutoff = now - timedelta(days=settings.RETENTION_AGENT_COMMANDS_DAYS)
+    size = settings.RETENTION_DELETE_BATCH_SIZE
+    kept = Command.objects.filter(targets__fan_out=OuterRef("pk"))
+    past = FanOut.objects.filter(~Exists(kept), created_at__lt=cutoff)
+    oldest = list(past.order_by("created_at", "id").values_list("pk", flat=True)[:size])
+    targets = FanOutTarget.objects.filter(fan_out__in=oldest).order_by("id").values_list("pk", flat=True)[:size]
+    emptied, _ = FanOutTarget.objects.filter(pk__in=list(targets)).delete()
+    without = FanOut.objects.filter(pk__in=oldest).exclude(Exists(FanOutTarget.objects.filter(fan_out=OuterRef("pk"))))
+    deleted, _ = without.delete()
+    return max(emptied, deleted)
 
 
 def _delete_corrections(now: datetime) -> int:

@@ -7,7 +7,19 @@ from datetime import timedelta
 import factory
 from django.utils import timezone
 
-from agents.models import AgentToken, BackgroundJob, Command, Event, Instance, Replica, Service, Session
+from agents.models import (
+    AgentToken,
+    BackgroundJob,
+    Command,
+    Event,
+    FanOut,
+    Instance,
+    InstanceLabels,
+    Replica,
+    Service,
+    Session,
+)
+from agents.models import Group as SavedGroup
 from agents.models.event import EventKind
 from agents.models.instance import Connectivity, Dialect, Health
 
@@ -140,3 +152,37 @@ class BackgroundJobFactory(factory.django.DjangoModelFactory):
         model = BackgroundJob
 
     name = factory.Sequence(lambda n: f"job-{n}")
+
+
+class InstanceLabelsFactory(factory.django.DjangoModelFactory):
+    """`InstanceLabelsFactory(labels={"env": "prod"})` gives its instance labels that the agent said."""
+
+    class Meta:
+        model = InstanceLabels
+        exclude = ("labels",)
+
+    labels = factory.LazyFunction(dict)
+    instance = factory.SubFactory(InstanceFactory)
+    agent = factory.SelfAttribute("labels")
+    effective = factory.SelfAttribute("labels")
+
+
+class GroupFactory(factory.django.DjangoModelFactory):
+    class Meta:
+        model = SavedGroup
+
+    name = factory.Sequence(lambda n: f"group-{n}")
+    selector = "env=prod"
+
+
+class FanOutFactory(factory.django.DjangoModelFactory):
+    """A ping for whom a selector meant; without targets."""
+
+    class Meta:
+        model = FanOut
+
+    kind = "ping"
+    target_mode = FanOut.Mode.SELECTOR
+    selector = "env=prod"
+    timeout_s = 10
+    created_at = factory.LazyFunction(timezone.now)

@@ -1,6 +1,6 @@
 """The product's own collections: filters, ordering, cursors, sparse fields, ETags and exports, said once for each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any, Generic, TypeVar
@@ -35,6 +35,8 @@ class Collection(Generic[Row]):
 
     `orderings` maps a public name to the columns of a total order, each with an index; `default` is one of the names,
     with a minus where it goes down. `wide` maps fields to the columns that are spared where the field is not asked for.
+    Fields `on_demand` are written only where `fields` names them. `context_of` gives the serializer of some rows what
+    it needs beside them, by the view, the rows and the wanted fields (all where there are none).
     """
 
     name: str
@@ -43,6 +45,8 @@ class Collection(Generic[Row]):
     orderings: Mapping[str, tuple[str, ...]]
     default: str
     wide: Mapping[str, str] = field(default_factory=dict)
+    on_demand: frozenset[str] = frozenset()
+    context_of: Callable[[Any, Sequence[Any], Sequence[str]], Mapping[str, Any]] | None = None
 
     @cached_property
     def query(self) -> type[QuerySerializer]:
@@ -63,12 +67,12 @@ class Collection(Generic[Row]):
     def answer(self, view: ApiView, rows: QuerySet[Row]) -> HttpResponseBase:
         """A page of the rows that the filters of the request leave, or all of them as a file."""
         query = view.query
-        wanted: Sequence[str] = query.get("fields", ())
+        wanted: Sequence[str] = query.get("fields", ()) or self._unasked
         rows = self.filters.narrow(rows, query).defer(*spared(self.wide, wanted))
         file_format = wanted_format(view.request, query)
         if file_format is not None:
             batches = batches_of(rows, self._order(query["ordering"]), size=BATCH_ROWS)
-            exported = Export(self.name, self.item, batches, wanted)
+            exported = Export(self.name, self.item, batches, wanted, lambda batch: self._context(view, batch, wanted))
             return export(view.request, file_format, exported, stands=view.standing())
         try:
             found = slice_of(
@@ -81,8 +85,17 @@ class Collection(Generic[Row]):
         except CursorInvalid as exc:
             message = "Input should be the next_cursor of an answer to the same filters and ordering"
             raise RequestInvalid([problem("cursor", ["query", "cursor"], message, query["cursor"])]) from exc
-        items = sparse(self.item, wanted, found.items, many=True).data
+        context = self._context(view, found.items, wanted)
+        items = sparse(self.item, wanted, found.items, many=True, context=context).data
         return Response({"items": items, "next_cursor": found.next_cursor})
+
+    def _context(self, view: ApiView, rows: Sequence[Any], wanted: Sequence[str]) -> Mapping[str, Any]:
+        return self.context_of(view, rows, wanted) if self.context_of is not None else {}
+
+    @cached_property
+    def _unasked(self) -> tuple[str, ...]:
+        """The fields of a request that names none; empty where these are all."""
+        return tuple(name for name in names_of(self.item) if name not in self.on_demand) if self.on_demand else ()
 
     def _order(self, ordering: str) -> Order:
         return Order(self.orderings[ordering.removeprefix("-")], descending=ordering.startswith("-"))
@@ -103,9 +116,14 @@ def detail_query(item: type[serializers.Serializer[Any]]) -> type[QuerySerialize
     return type("DetailQuery", (QuerySerializer,), {"fields": _fields_parameter(item)})
 
 
-def detail(view: ApiView, item: type[serializers.Serializer[Any]], row: Model) -> Response:
+def detail(
+    view: ApiView,
+    item: type[serializers.Serializer[Any]],
+    row: Model,
+    context: Mapping[str, Any] | None = None,
+) -> Response:
     """One row, with the fields that the query wants."""
-    return Response(sparse(item, view.query.get("fields", ()), row).data)
+    return Response(sparse(item, view.query.get("fields", ()), row, context=context).data)
 
 
 def not_wanted(view: ApiView, wide: Mapping[str, str]) -> list[str]:

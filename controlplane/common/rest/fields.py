@@ -131,6 +131,17 @@ class FlagField(serializers.Field[Any, Any, Any, Any]):
         return bool(data == "true")
 
 
+class BooleanField(serializers.BooleanField):
+    """`true` or `false` of JSON, and nothing that could become one."""
+
+    default_error_messages = {"bool_type": "Input should be true or false"}
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        if data is not serializers.empty and not isinstance(data, bool):
+            self.fail("bool_type")
+        return super().run_validation(data)
+
+
 @extend_schema_field({"type": "object", "additionalProperties": {}})
 class ObjectField(serializers.Field[Any, Any, Any, Any]):
     """A free-form JSON object that every database can hold."""

@@ -20,6 +20,9 @@ from tests.factories import (
     AgentTokenFactory,
     CommandFactory,
     EventFactory,
+    FanOutFactory,
+    GroupFactory,
+    InstanceLabelsFactory,
     MetricWindowFactory,
     SessionFactory,
     TaskFactory,
@@ -110,6 +113,8 @@ def stock():
         MetricWindowFactory(instance=instance, window_id=f"w{number}", window_ended_at=at)
         TaskFactory(service=instance.service, name=f"task {number}")
         AgentTokenFactory()
+        GroupFactory(name=f"group {number}")
+        FanOutFactory(created_at=at)
     for number in range(COUNT - 1):
         SessionFactory(
             instance__service=instance.service, connected_at=AT + timedelta(seconds=number // 2), status="disconnected"
@@ -124,7 +129,18 @@ async def stocked():
 
 S = "services/web"
 CONTRACT = [f"{S}/tasks", f"{S}/instances", f"{S}/metric-windows", f"{S}/events", f"{S}/commands", f"{S}/sessions"]
-LISTS = ["services", "events", *CONTRACT, "instances", "sessions", "commands", "history", "agent-tokens"]
+LISTS = [
+    "services",
+    "events",
+    *CONTRACT,
+    "instances",
+    "sessions",
+    "commands",
+    "history",
+    "agent-tokens",
+    "groups",
+    "fan-outs",
+]
 FORMATS = ["csv", "ndjson"]
 
 
@@ -154,6 +170,30 @@ async def test_commands_of_an_instance_are_given_as_a_file():
     call = await Call(f"instances/{instance_id}/commands", headers, "format=ndjson").whole()
 
     assert len(call.records) == 1
+
+
+async def test_files_hold_fields_that_lists_have_on_demand():
+    headers = await stocked()
+
+    call = await Call("groups", headers, "fields=name,instance_count&format=csv").whole()
+
+    assert call.table[0] == {"name": "group 0", "instance_count": "0"}
+
+
+@pytest.mark.parametrize("path", ["instances", "sessions", "commands", "history"])
+async def test_files_are_narrowed_by_selector_and_group(path):
+    def arrange():
+        headers = stock()
+        instance = SessionFactory().instance
+        InstanceLabelsFactory(instance=instance, labels={"env": "prod"})
+        CommandFactory(instance=instance)
+        EventFactory(instance=instance)
+        GroupFactory(name="all", selector="portal/dialect=onestep")
+        return headers
+
+    headers = await database_sync_to_async(arrange)()
+
+    assert len((await Call(path, headers, "selector=env%3Dprod&group=all&format=ndjson").whole()).records) == 1
 
 
 @pytest.mark.parametrize(

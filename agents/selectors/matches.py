@@ -1,0 +1,125 @@
+"""Whom a selector singles out of the fleet, how narrowly others miss it, and what labels there are to ask for."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from django.db.models import QuerySet
+from django.utils.translation import gettext as _
+
+from agents.labels import DERIVED, Selector
+from agents.models import Instance
+from agents.selectors.labels import excluded_counts, labels_of, matching, near_misses
+from agents.selectors.visibility import Environments, within
+
+SAMPLE: Final = 10
+NEAR_SAMPLE: Final = 3
+# The labels of so many instances, the newest, stand for those of the fleet.
+VOCABULARY_INSTANCES: Final = 2000
+VOCABULARY_KEYS: Final = 60
+VOCABULARY_VALUES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One requirement of a selector: how many instances fail it, and how many fail it alone, with examples of these."""
+
+    selector: Selector
+    excluded: int
+    missed: int
+    examples: list[Instance] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return str(self.selector)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What a selector finds: counts over all that the requester may see, and a few instances to recognise it by."""
+
+    selector: Selector
+    total: int
+    matching: int
+    parts: list[Part]
+    sample: list[Instance]
+    warnings: list[str]
+
+    @property
+    def near_misses(self) -> list[Part]:
+        return sorted((part for part in self.parts if part.missed), key=lambda part: -part.missed)
+
+
+def eligible(rows: QuerySet[Instance], environments: Environments = None) -> QuerySet[Instance]:
+    """Those of `rows` that a selector may find: of these environments, and not archived."""
+    return rows.filter(within(environments, "service__environment"), archived_at=None)
+
+
+def matches(selector: Selector, *, environments: Environments = None) -> QuerySet[Instance]:
+    """The instances that a selector finds now, by name, with their service."""
+    rows = eligible(Instance.objects.select_related("service"), environments)
+    return matching(rows, selector).order_by("node_name", "id")
+
+
+def match(selector: Selector, *, environments: Environments = None) -> Match:
+    """What a selector finds now. Two queries read the whole fleet, one for how many fail each requirement and one for
+    how many fail it alone; beside them counts, the sample and the examples."""
+    rows = eligible(Instance.objects.order_by(), environments)
+    missed = near_misses(rows, selector, example_count=NEAR_SAMPLE)
+    parts = [
+        Part(near.requirement, excluded, near.count, list(near.examples))
+        for near, excluded in zip(missed, excluded_counts(rows, selector), strict=True)
+    ]
+    found = matches(selector, environments=environments)
+    total, found_count = rows.count(), found.order_by().count()
+    return Match(
+        selector=selector,
+        total=total,
+        matching=found_count,
+        parts=parts,
+        sample=list(found[:SAMPLE]) if found_count else [],
+        warnings=_warnings(selector, total, parts),
+    )
+
+
+def _warnings(selector: Selector, total: int, parts: list[Part]) -> list[str]:
+    warnings = [] if selector else [_("An empty selector matches every instance.")]
+    for part in parts:
+        if total and part.excluded == total:
+            warnings.append(_("No instance meets “%s”: look for a slip in its key or values.") % part.text)
+        elif total and not part.excluded:
+            warnings.append(_("Every instance meets “%s”: it narrows nothing.") % part.text)
+    return warnings
+
+
+@dataclass(frozen=True, slots=True)
+class KnownKey:
+    """A key that labels have: of how many instances of the sample, and the most frequent values."""
+
+    key: str
+    instances: int
+    values: list[tuple[str, int]]
+    more_values: int
+
+    @property
+    def is_derived(self) -> bool:
+        return self.key in DERIVED
+
+
+def known_keys(*, environments: Environments = None) -> list[KnownKey]:
+    """What labels there are, the most frequent keys first: of the VOCABULARY_INSTANCES newest instances."""
+    newest = eligible(Instance.objects.select_related("service"), environments).order_by("-created_at", "-id")
+    values: dict[str, Counter[str]] = defaultdict(Counter)
+    for labels in labels_of(list(newest[:VOCABULARY_INSTANCES])).values():
+        for key, value in labels.effective.items():
+            values[key][value] += 1
+    known = [
+        KnownKey(key, sum(found.values()), found.most_common(VOCABULARY_VALUES), max(0, len(found) - VOCABULARY_VALUES))
+        for key, found in values.items()
+    ]
+    return _foremost(known)
+
+
+def _foremost(known: Iterable[KnownKey]) -> list[KnownKey]:
+    return sorted(known, key=lambda each: (-each.instances, each.key))[:VOCABULARY_KEYS]
