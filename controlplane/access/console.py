@@ -56,9 +56,7 @@ SCHEDULE: Final = ModelRules(
 )
 
 MODELS: Final[Mapping[str, ModelRules]] = {
-    "agents.service": ModelRules(
-        view=Role.VIEWER, pages={"send": {"POST": Role.OPERATOR}, "sent": {"GET": Role.VIEWER}}
-    ),
+    "agents.service": ModelRules(view=Role.VIEWER, pages={"send": {"POST": Role.OPERATOR}}),
     "agents.instance": ModelRules(
         view=Role.VIEWER,
         pages={"send": {"POST": Role.OPERATOR}, "live": {"GET": Role.VIEWER}},
@@ -77,6 +75,14 @@ MODELS: Final[Mapping[str, ModelRules]] = {
         view=Role.VIEWER,
         pages={"live": {"GET": Role.VIEWER}, "cancel": {"POST": Role.OPERATOR}},
         actions={"cancel_selected": Role.OPERATOR},
+    ),
+    "agents.fanout": ModelRules(view=Role.VIEWER, pages={"live": {"GET": Role.VIEWER}}),
+    "agents.group": ModelRules(
+        view=Role.VIEWER,
+        add=Role.OPERATOR,
+        change=Role.OPERATOR,
+        delete=Role.OPERATOR,
+        actions={"delete_selected": Role.OPERATOR},
     ),
     "agents.session": READ_ONLY,
     "agents.event": READ_ONLY,
