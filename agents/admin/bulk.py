@@ -59,7 +59,7 @@ def _action(kind: CommandKind) -> Callable[..., HttpResponse | None]:
 class BulkCommandMixin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Adds the actions to the admin of instances."""
 
-    actions = (
+    actions: tuple[str, ...] = (
         "send_ping",
         "send_sync_now",
         "send_flush_metrics",

@@ -21,6 +21,7 @@ from agents.admin import columns
 from agents.admin.bulk import BulkCommandMixin
 from agents.admin.fan_out_form import send_url
 from agents.admin.filters import GroupFilter, SelectorFilter
+from agents.admin.labels import LabelsMixin
 from agents.admin.sending import (
     Choices,
     OrderForm,
@@ -47,7 +48,8 @@ COMMANDS_SHOWN = 10
 
 
 @admin.register(Instance)
-class InstanceAdmin(BulkCommandMixin, PageAdmin):
+class InstanceAdmin(LabelsMixin, BulkCommandMixin, PageAdmin):
+    actions = (*BulkCommandMixin.actions, "set_labels")
     list_display = (
         "name",
         "service_column",
@@ -122,7 +124,11 @@ class InstanceAdmin(BulkCommandMixin, PageAdmin):
         return Instance.objects.select_related("service", "task_controls")
 
     def get_page_urls(self) -> list[tuple[str, str, Callable[..., HttpResponse]]]:
-        return [("send", "send", self.send_view), ("live", "live", self.live_view)]
+        return [
+            ("send", "send", self.send_view),
+            ("live", "live", self.live_view),
+            ("labels", "labels", self.labels_view),
+        ]
 
     def page_context(self, request: HttpRequest, obj: Instance) -> dict[str, object]:
         live = self._live_context(request, obj)
@@ -132,6 +138,7 @@ class InstanceAdmin(BulkCommandMixin, PageAdmin):
             "form": OrderForm(initial=prefilled(request), choices=choices, surface=Command.Surface.INSTANCE),
             "form_open": "kind" in request.GET,
             "form_action": admin_url("agents_instance_send", obj.pk),
+            **self.labels_context(request, obj),
         }
 
     def _live_context(self, request: HttpRequest, instance: Instance) -> dict[str, Any]:

@@ -27,7 +27,7 @@ VALUES_MAX: Final = 100
 # What a value is made of that is printed without quotes.
 _BARE: Final = re.compile(r"[A-Za-z0-9._/:@+-]+")
 # Invisible, or turning the line around: escaped in quotes, so that a selector shows what it asks.
-_HIDDEN: Final = re.compile("[\x7f-\xa0\u00ad\u061c\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]")
+HIDDEN: Final = re.compile("[\x7f-\xa0\u00ad\u061c\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]")
 
 
 class SelectorInvalid(Invalid):
@@ -206,9 +206,12 @@ def twice(key: str, first: str, second: str) -> str:
 
 def _printed(value: str) -> str:
     """A value as it stands in the text: bare, or a string of JSON."""
-    if _BARE.fullmatch(value):
-        return value
-    return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
+    return value if _BARE.fullmatch(value) else quoted(value)
+
+
+def quoted(value: str) -> str:
+    """A value as a string of JSON in which nothing hides."""
+    return HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
 def _check_key(key: object, *, field: str = "key") -> None:

@@ -59,8 +59,9 @@ MODELS: Final[Mapping[str, ModelRules]] = {
     "agents.service": ModelRules(view=Role.VIEWER, pages={"send": {"POST": Role.OPERATOR}}),
     "agents.instance": ModelRules(
         view=Role.VIEWER,
-        pages={"send": {"POST": Role.OPERATOR}, "live": {"GET": Role.VIEWER}},
+        pages={"send": {"POST": Role.OPERATOR}, "live": {"GET": Role.VIEWER}, "labels": {"POST": Role.OPERATOR}},
         actions={
+            "set_labels": Role.OPERATOR,
             "send_ping": Role.OPERATOR,
             "send_sync_now": Role.OPERATOR,
             "send_flush_metrics": Role.OPERATOR,

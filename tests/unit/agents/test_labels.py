@@ -19,6 +19,7 @@ from agents.labels import (
     parse,
     usable_labels,
 )
+from agents.labels.lines import keys_of_lines, labels_of_lines, lines_of
 from agents.labels.rules import LABELS_ADVISED, LABELS_MAX, VALUE_MAX_CHARS
 from agents.labels.selector import REQUIREMENTS_MAX, TEXT_MAX_CHARS, VALUES_MAX
 
@@ -283,3 +284,31 @@ def test_any_text_is_read_or_refused(text):
     except SelectorInvalid:
         return
     assert parse(str(selector)) == selector
+
+
+@given(st.dictionaries(keys.filter(lambda key: not key.startswith("portal/")), values, max_size=6))
+@settings(max_examples=200, deadline=None)
+def test_labels_survive_their_lines(labels):
+    assert labels_of_lines(lines_of(labels)) == (labels, [])
+    assert labels_of_lines(lines_of(labels).replace("\n", "\r\n")) == (labels, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "labels", "problems"),
+    [
+        ("", {}, []),
+        ("env=prod\r\n\r\n gpu \n a = b = c ", {"env": "prod", "gpu": "", "a": "b = c"}, []),
+        ('a=" x "\nb="\\u0009"', {"a": " x ", "b": "\t"}, []),
+        ('a=1\na=2\n-=3\nb="x\nportal/os=y', {"a": "1"}, [2, 3, 4, 5]),
+        ("\n".join(f"k{number}" for number in range(65)), {f"k{number}": "" for number in range(65)}, [0]),
+    ],
+)
+def test_lines_are_read_as_labels(text, labels, problems):
+    found, wrong = labels_of_lines(text)
+
+    assert found == labels
+    assert [problem.line for problem in wrong] == problems
+
+
+def test_lines_are_read_as_keys():
+    assert keys_of_lines("a\r\n b=x \n\na\n=") == ["a", "b"]
