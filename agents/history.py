@@ -18,6 +18,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from agents.labels.rules import FIELD_PREFIX
 from agents.models import Event
 from agents.models.event import EventKind
 from agents.selectors.events import changes_of
@@ -104,11 +105,20 @@ def _field(model: type[models.Model] | None, name: str) -> Any:
         return name
 
 
+def _is_label(field: Any) -> bool:
+    return isinstance(field, str) and field.startswith(FIELD_PREFIX)
+
+
 def _field_words(field: Any) -> str:
+    if _is_label(field):
+        return gettext("Label %s") % str(field).removeprefix(FIELD_PREFIX)
     return str(capfirst(getattr(field, "verbose_name", field)))
 
 
 def _value_words(field: Any, value: object) -> str:
+    if value == "" and _is_label(field):
+        # Unlike a field, an empty label is not the same as none.
+        return '""'
     if value is None or value in ("", []):
         return NOTHING
     if isinstance(value, bool):

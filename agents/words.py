@@ -47,6 +47,22 @@ ERROR_WORDS: Mapping[str, str | Promise] = {
     "command_timeout_elapsed": _("No result came in time."),
 }
 
+# Why an instance got no command, or not at once.
+REASON_WORDS: Mapping[str, str | Promise] = {
+    "no_active_session": _("There is no active control session for this instance."),
+    "no_live_connection": _("There is no live control connection to this instance."),
+    "no_known_session": _("This instance never had a session, so what it can do is unknown."),
+    "missing_capability": _("Its session did not offer this command."),
+    "dialect_without_commands": _("Instances of its dialect take no commands."),
+    "task_state_unknown": _("It has not reported the state of this task."),
+    "task_command_unsupported": _("The task does not support this command there."),
+}
+
+
+def reason_words(code: str) -> str:
+    """Why an instance got no command, or not at once; empty for an empty code."""
+    return str(REASON_WORDS.get(code, code))
+
 
 def end_words(code: str) -> str:
     """Why a session ended; empty for an empty code."""

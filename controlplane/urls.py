@@ -7,7 +7,9 @@ from django.urls import include, path, re_path, register_converter
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
+from agents.admin.fan_out_form import send_view
 from agents.admin.home import live_home
+from agents.admin.selectors import selector_lab, selector_matches
 from agents.gateways.argus.views import unknown as unknown_in_registry
 from agents.gateways.onestep.views import presence
 from controlplane.access.table import UNKNOWN_NODE_ROUTE, UNKNOWN_ROUTE
@@ -35,6 +37,9 @@ urlpatterns = [
     path("admin/login-again/", login_again, name="login_again"),
     path("admin/password_change/", change_own_password),
     path("admin/live/", admin.site.admin_view(live_home), name="home_live"),
+    path("admin/selectors/", admin.site.admin_view(selector_lab), name="selector_lab"),
+    path("admin/selectors/matches/", admin.site.admin_view(selector_matches), name="selector_matches"),
+    path("admin/fan-outs/send/", admin.site.admin_view(send_view), name="fan_out_send"),
     path("admin/language/", include("django.conf.urls.i18n")),
     path("admin/", admin.site.urls),
     path("api/v1/agents/presence", presence),

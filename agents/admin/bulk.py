@@ -1,6 +1,5 @@
-"""List actions on instances: one command for each that was selected, after a page that asks again."""
+"""List actions on instances: one order for those that were selected, after a page that asks again."""
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -8,12 +7,13 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext
 
+from agents.admin.fan_out_form import tell_sent
 from agents.admin.sending import KIND_HINTS, ensure_may_send, reason_field, timeout_field
-from agents.models import Command, Instance
+from agents.models import Command, FanOut, Instance
 from agents.models.command import DESTRUCTIVE_KINDS, REASON_KINDS, CommandKind
 from agents.selectors.presence import presences
 from agents.selectors.targets import TargetState, target_states
@@ -23,9 +23,10 @@ from controlplane.access.actors import actor_of
 from controlplane.access.policy import may_command
 from controlplane.common.errors import ControlPlaneError, Forbidden, Invalid, Unauthorized
 from controlplane.console.admin import redirect_to_login_again
-from tasks_app.services.commands import order_command
+from controlplane.console.formatting import admin_url
+from tasks_app.services.fan_outs import Aim, fan_out_to
 
-# More than this is a rollout, not a click.
+# More than this is no longer a choice by hand.
 TARGETS_MAX = 200
 
 
@@ -85,7 +86,7 @@ class BulkCommandMixin(admin.ModelAdmin):  # type: ignore[type-arg]
     def confirm_and_send(
         self, request: HttpRequest, queryset: QuerySet[Instance], kind: CommandKind
     ) -> HttpResponse | None:
-        """The page that asks again; once confirmed, sends and goes back to the list, telling what became of it."""
+        """The page that asks again; once confirmed, sends and leads to the page that tells what became of it."""
         try:
             ensure_may_send(request, kind)
         except Unauthorized:
@@ -95,18 +96,23 @@ class BulkCommandMixin(admin.ModelAdmin):  # type: ignore[type-arg]
             return None
         instances = list(queryset.select_related("service")[: TARGETS_MAX + 1])
         if len(instances) > TARGETS_MAX:
-            text = gettext("Select %d instances at most, or send the command on the page of their service.")
+            text = gettext("Select %d instances at most, or send the command to a group, a selector or their service.")
             messages.error(request, text % TARGETS_MAX)
             return None
         confirmed = "confirm" in request.POST
         form = BulkForm(request.POST if confirmed else None, needs_reason=kind in REASON_KINDS)
         if confirmed and form.is_valid():
             try:
-                self._send(request, instances, kind, form)
+                kept = self._send(request, instances, kind, form)
             except Invalid as error:
                 form.add_error(error.field if error.field in form.fields else None, str(error))
-            else:
+            except ControlPlaneError as error:
+                # One of them was forgotten meanwhile.
+                messages.error(request, str(error))
                 return None
+            else:
+                tell_sent(request, kept)
+                return HttpResponseRedirect(admin_url("agents_fanout_change", kept.pk))
         request.current_app = self.admin_site.name
         context = {
             **self.admin_site.each_context(request),
@@ -124,27 +130,12 @@ class BulkCommandMixin(admin.ModelAdmin):  # type: ignore[type-arg]
         return TemplateResponse(request, "admin/agents/instance/confirm.html", context)
 
     @staticmethod
-    def _send(request: HttpRequest, instances: list[Instance], kind: CommandKind, form: BulkForm) -> None:
+    def _send(request: HttpRequest, instances: list[Instance], kind: CommandKind, form: BulkForm) -> FanOut:
         order = Order(
             kind=kind,
             timeout_s=form.cleaned_data["timeout_s"],
             reason=form.cleaned_data["reason"],
             surface=Command.Surface.INSTANCE,
         )
-        refused: Counter[str] = Counter()
-        for instance in instances:
-            try:
-                order_command(instance.pk, order, actor=actor_of(request))
-            except Invalid:
-                raise
-            except ControlPlaneError as error:
-                refused[str(error)] += 1
-        sent = len(instances) - refused.total()
-        if sent:
-            text = ngettext("%(kind)s: %(sent)d command made.", "%(kind)s: %(sent)d commands made.", sent)
-            messages.success(request, text % {"kind": kind.label, "sent": sent})
-        for reason, count in refused.most_common():
-            text = ngettext(
-                "%(count)d instance left out: %(reason)s", "%(count)d instances left out: %(reason)s", count
-            )
-            messages.warning(request, text % {"count": count, "reason": reason})
+        aim = Aim.by_ids([instance.pk for instance in instances])
+        return fan_out_to(aim, order, actor=actor_of(request)).kept

@@ -18,9 +18,9 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 
 from agents import words
 from agents.admin import columns
-from agents.admin.filters import KindFilter
+from agents.admin.filters import GroupOfInstanceFilter, KindFilter
 from agents.admin.sending import ensure_may_send
-from agents.models import Command, Session
+from agents.models import Command, FanOut, Session
 from agents.selectors.events import events_so_far
 from agents.services.commands import cancel_command
 from controlplane.access.actors import actor_of
@@ -49,6 +49,7 @@ class CommandAdmin(HistoryAdmin, PageAdmin):
     list_filter = (
         ("status", ChoicesDropdownFilter),
         KindFilter,
+        GroupOfInstanceFilter,
         ("source_surface", ChoicesDropdownFilter),
         "instance__service__environment",
         ("instance__service", AutocompleteSelectFilter),
@@ -167,6 +168,7 @@ class CommandAdmin(HistoryAdmin, PageAdmin):
             "kind_label": columns.kind_label(command.kind),
             "may_cancel": command.status == Command.Status.PENDING and self.has_cancel_permission(request),
             "completion": _completion(command),
+            "fan_out": FanOut.objects.filter(targets__command=command).defer("args").first(),
             # The bounds spare looks into partitions of other times.
             "events": events_so_far()
             .filter(command_id=command.pk, occurred_at__gte=command.created_at - timedelta(days=1))

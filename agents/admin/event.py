@@ -12,7 +12,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 
 from agents import history, words
 from agents.admin import columns
-from agents.admin.filters import EventFamilyFilter, OccurredFilter, SubjectFilter
+from agents.admin.filters import EventFamilyFilter, GroupOfInstanceFilter, OccurredFilter, SubjectFilter
 from agents.models import Command, Event
 from agents.selectors.events import events_so_far
 from agents.selectors.visibility import told_to
@@ -31,6 +31,7 @@ class EventAdmin(HistoryAdmin, PageAdmin):
         OccurredFilter,
         EventFamilyFilter,
         SubjectFilter,
+        GroupOfInstanceFilter,
         ("kind", ChoicesDropdownFilter),
         ("level", ChoicesDropdownFilter),
         ("service", AutocompleteSelectFilter),

@@ -3,15 +3,23 @@
 from datetime import timedelta
 from typing import Any
 
+from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from unfold.contrib.filters.admin import DropdownFilter
+from unfold.contrib.filters.admin import DropdownFilter, TextFilter
 
+from agents.labels import Selector, SelectorInvalid, parse
+from agents.models import Instance
 from agents.models.command import CommandKind
 from agents.models.event import EventKind
+from agents.selectors.groups import GroupUnknown, groups, selector_of
 from agents.selectors.instances import ARCHIVED, Archived, archived_q
+from agents.selectors.labels import matches_q, matching
+
+# More would not be found in a list to choose from.
+GROUPS_OFFERED = 500
 
 
 class KindFilter(DropdownFilter):  # type: ignore[misc]
@@ -102,3 +110,54 @@ class EventFamilyFilter(DropdownFilter):  # type: ignore[misc]
             return queryset
         kinds = [kind for kind in EventKind.values if kind.startswith(str(self.value()))]
         return queryset.filter(kind__in=kinds)
+
+
+class SelectorFilter(TextFilter):  # type: ignore[misc]
+    """Instances that a selector means."""
+
+    title = _("selector")
+    parameter_name = "selector"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        text = self.value()
+        if not text:
+            return queryset
+        try:
+            return queryset.filter(matches_q(parse(text)))
+        except SelectorInvalid as error:
+            messages.error(request, str(error))
+            return queryset.none()
+
+
+class GroupFilter(DropdownFilter):  # type: ignore[misc]
+    """Instances of one saved group."""
+
+    title = _("group")
+    parameter_name = "group"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [(name, name) for name in groups().values_list("name", flat=True)[:GROUPS_OFFERED]]
+
+    def has_output(self) -> bool:
+        """Also where there is none to choose: a name in the address must not be passed over."""
+        return True
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        name = self.value()
+        if not name:
+            return queryset
+        try:
+            return self.narrowed(queryset, selector_of(str(name)))
+        except GroupUnknown as error:
+            messages.error(request, str(error))
+            return queryset.none()
+
+    def narrowed(self, queryset: QuerySet[Any], selector: Selector) -> QuerySet[Any]:
+        return queryset.filter(matches_q(selector))
+
+
+class GroupOfInstanceFilter(GroupFilter):
+    """What is of instances of one saved group."""
+
+    def narrowed(self, queryset: QuerySet[Any], selector: Selector) -> QuerySet[Any]:
+        return queryset.filter(instance__in=matching(Instance.objects.order_by(), selector).values("pk"))

@@ -8,7 +8,9 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -18,7 +20,8 @@ from agents import badges
 from agents.admin import columns
 from agents.admin.archiving import InstanceArchivingAdmin
 from agents.admin.bulk import BulkCommandMixin
-from agents.admin.filters import ArchivedFilter
+from agents.admin.fan_out_form import send_url
+from agents.admin.filters import ArchivedFilter, GroupFilter, SelectorFilter
 from agents.admin.labels import LabelsMixin
 from agents.admin.sending import (
     Choices,
@@ -63,6 +66,8 @@ class InstanceAdmin(LabelsMixin, BulkCommandMixin, InstanceArchivingAdmin):
         ("connectivity", ChoicesDropdownFilter),
         ("health", ChoicesDropdownFilter),
         ("dialect", ChoicesDropdownFilter),
+        SelectorFilter,
+        GroupFilter,
         "service__environment",
         ("service", AutocompleteSelectFilter),
     )
@@ -71,6 +76,7 @@ class InstanceAdmin(LabelsMixin, BulkCommandMixin, InstanceArchivingAdmin):
     date_hierarchy = "created_at"
     actions: tuple[str, ...] = (*BulkCommandMixin.actions, "set_labels", "archive_selected", "restore_selected")
     page_template = "admin/agents/instance/page.html"
+    list_before_template = "admin/agents/instance/list_before.html"
 
     @admin.display(description=_("Instance"), ordering="node_name")
     def name(self, row: Instance) -> str:
@@ -103,6 +109,10 @@ class InstanceAdmin(LabelsMixin, BulkCommandMixin, InstanceArchivingAdmin):
     @admin.display(description=_("Version"), ordering="deployment_version")
     def version(self, row: Instance) -> str:
         return row.deployment_version or NOTHING
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        answer: HttpResponse = super().changelist_view(request, {**(extra_context or {}), **_ways_on(request)})
+        return answer
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         """The rows of the page, each with its `presence`."""
@@ -190,6 +200,20 @@ class InstanceAdmin(LabelsMixin, BulkCommandMixin, InstanceArchivingAdmin):
             form.add_error(None, str(error))
             status = 403 if isinstance(error, Forbidden) else 409
         return self.render_page(request, instance, form=form, form_open=True, status=status)
+
+
+def _ways_on(request: HttpRequest) -> dict[str, str]:
+    """To the selector lab, and to an order for those that are listed where nothing but labels says who that is."""
+    narrowed = {name: str(value) for name, value in request.GET.items() if value and name not in _HARMLESS}
+    lab = reverse("selector_lab")
+    if selector := request.GET.get("selector"):
+        lab = f"{lab}?{urlencode({'selector': selector})}"
+    is_one = len(narrowed) == 1 and set(narrowed) <= {"selector", "group"}
+    return {"lab_url": lab, "narrowed_url": send_url(*narrowed.items()) if is_one and kinds_for(request) else ""}
+
+
+# What a list may be asked for without meaning other instances.
+_HARMLESS = frozenset({"o", "p", "all"})
 
 
 def _controls(instance: Instance) -> TaskControls | None:

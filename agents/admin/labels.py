@@ -169,7 +169,7 @@ class LabelsMixin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 def _layers(labels: Labels) -> list[Mapping[str, object]]:
-    """The layers, the strongest first; each label with whether another layer covers it."""
+    """The layers, the strongest first, without empty ones but the operators'; each label with whether it is covered."""
     layers = (
         (_("Operators"), labels.operator),
         (_("Tags"), labels.tags),
@@ -181,7 +181,8 @@ def _layers(labels: Labels) -> list[Mapping[str, object]]:
     for name, layer in layers:
         rows = [{"key": key, "value": layer[key], "is_covered": key in covering} for key in sorted(layer)]
         covering |= layer.keys()
-        shown.append({"name": name, "labels": rows})
+        if rows or layer is labels.operator:
+            shown.append({"name": name, "labels": rows})
     return shown
 
 

@@ -10,10 +10,11 @@ from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.utils import timezone
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from agents.admin.archiving import ServiceArchivingAdmin
+from agents.admin.fan_out_form import tell_sent
 from agents.admin.filters import ArchivedFilter
 from agents.admin.sending import OrderForm, choices_for_service, ensure_may_send, kinds_for, prefilled, typed
 from agents.models import Command, Instance, Service, Session
@@ -32,9 +33,6 @@ from tasks_app.services.commands import FannedOut, fan_out
 INSTANCES_SHOWN = 200
 EVENTS_SHOWN = 20
 COMMANDS_SHOWN = 10
-# The last fan-out of a person, kept in their session so that reloading the result sends nothing again.
-FAN_OUT_KEY = "console_fan_out"
-FAN_OUT_TARGETS_KEPT = 500
 
 
 def _count(queryset: QuerySet[Any], by: str = "service") -> Coalesce:
@@ -86,8 +84,7 @@ class ServiceAdmin(ServiceArchivingAdmin):
         return age(row.latest_sync_at)
 
     def get_page_urls(self) -> list[tuple[str, str, Callable[..., HttpResponse]]]:
-        own = [("send", "send", self.send_view), ("sent", "sent", self.sent_view)]
-        return [*own, *super().get_page_urls()]
+        return [("send", "send", self.send_view), *super().get_page_urls()]
 
     def page_context(self, request: HttpRequest, obj: Service) -> dict[str, object]:
         """About ten queries, whatever the size of the service."""
@@ -139,7 +136,7 @@ class ServiceAdmin(ServiceArchivingAdmin):
         }
 
     def send_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Order the same of many instances; the answer is a table of what became of it at each."""
+        """Order the same of many instances; leads to the page that tells what became of it at each."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         service = self.get_page_object(request, object_id)
@@ -162,7 +159,7 @@ class ServiceAdmin(ServiceArchivingAdmin):
                 form.add_error(None, str(error))
                 status = 403 if isinstance(error, Forbidden) else 409
             else:
-                return self._sent(request, service, form, made)
+                return self._sent(request, service, made)
         elif not form.choices.kinds:
             status = 403
         return self.render_page(request, service, form=form, form_open=True, chosen=set(chosen), status=status)
@@ -174,48 +171,13 @@ class ServiceAdmin(ServiceArchivingAdmin):
         form.add_error(None, gettext("Your role does not allow this command."))
         return False
 
-    def _sent(self, request: HttpRequest, service: Service, form: OrderForm, made: FannedOut) -> HttpResponse:
+    @staticmethod
+    def _sent(request: HttpRequest, service: Service, made: FannedOut) -> HttpResponse:
         if not made.targets:
             messages.warning(request, gettext("Nothing was sent: no instance of this service is online."))
             return HttpResponseRedirect(admin_url("agents_service_change", service.pk))
-        request.session[FAN_OUT_KEY] = {
-            "service": service.pk,
-            "kind": form.cleaned_data["kind"],
-            "targets": [
-                {
-                    "instance": str(target.instance.pk),
-                    "name": target.instance.node_name or target.instance.external_id[:8],
-                    "command": target.command.pk.hex if target.command else "",
-                    "outcome": target.outcome,
-                    "reason": target.reason_message or "",
-                }
-                for target in made.targets[:FAN_OUT_TARGETS_KEPT]
-            ],
-        }
-        return HttpResponseRedirect(admin_url("agents_service_sent", service.pk))
-
-    def sent_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """What became of the last fan-out that this person ordered of this service."""
-        service = self.get_page_object(request, object_id)
-        kept = request.session.get(FAN_OUT_KEY)
-        if not kept or kept["service"] != service.pk:
-            return HttpResponseRedirect(admin_url("agents_service_change", service.pk))
-        targets = kept["targets"]
-        commands = Command.objects.filter(
-            pk__in=[uuid.UUID(hex=target["command"]) for target in targets if target["command"]]
-        ).defer("args", "result")
-        by_id = {command.pk.hex: command for command in commands}
-        sent = sum(1 for target in targets if target["command"])
-        return self.render_page(
-            request,
-            service,
-            template="admin/agents/service/sent.html",
-            kind=kept["kind"],
-            targets=[{**target, "row": by_id.get(target["command"])} for target in targets],
-            summary=ngettext("%(sent)d command made", "%(sent)d commands made", sent) % {"sent": sent},
-            skipped=len(targets) - sent,
-            waiting=any(command.is_open for command in commands),
-        )
+        tell_sent(request, made.kept)
+        return HttpResponseRedirect(admin_url("agents_fanout_change", made.kept.pk))
 
 
 def _targets(request: HttpRequest) -> list[uuid.UUID] | None:

@@ -28,8 +28,6 @@ from controlplane.common.errors import Invalid
 from controlplane.common.rest.fields import BodySerializer, IdField, ObjectField, TextField
 from controlplane.common.rest.views import endpoint
 
-LABELS_NEED_OPERATOR = "labels are given by operators"
-
 
 @extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
 class LabelsField(ObjectField):
@@ -113,8 +111,6 @@ class BulkLabelsSerializer(serializers.Serializer[LabelsChanged]):
 class InstanceLabelsView(FleetView):
     """Who writes last wins; to change single labels beside others who do, PATCH."""
 
-    refusal = LABELS_NEED_OPERATOR
-
     @endpoint("Labels of an instance", responds=LabelsSerializer, refusals=(404,), tagged=True)
     def get(self) -> HttpResponseBase:
         return Response(labels_shown(self._instance()))
@@ -149,8 +145,6 @@ class InstanceLabelsView(FleetView):
 
 class BulkLabelsView(FleetView):
     """For all of them or for none."""
-
-    refusal = LABELS_NEED_OPERATOR
 
     @endpoint(
         "Change labels of many instances",

@@ -16,6 +16,8 @@ LABELS_MAX: Final = 64
 
 # Keys that begin so are the portal's own.
 PREFIX: Final = "portal/"
+# Names a label among the fields of a change in history.
+FIELD_PREFIX: Final = "labels."
 # What the portal says of each instance, beside stored labels. One that it does not know is missing.
 DERIVED: Final = (
     "portal/dialect",

@@ -1,14 +1,13 @@
 """Whom a selector singles out of the fleet, how narrowly others miss it, and what labels there are to ask for."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
-from agents.labels import DERIVED, Selector
+from agents.labels import Selector
 from agents.models import Instance
 from agents.selectors.labels import excluded_counts, labels_of, matching, near_misses
 from agents.selectors.visibility import Environments, within
@@ -94,17 +93,22 @@ def _warnings(selector: Selector, total: int, parts: list[Part]) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownValue:
+    """A value that labels of a key have, of how many instances of the sample."""
+
+    requirement: str
+    shown: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class KnownKey:
     """A key that labels have: of how many instances of the sample, and the most frequent values."""
 
     key: str
     instances: int
-    values: list[tuple[str, int]]
+    values: list[KnownValue]
     more_values: int
-
-    @property
-    def is_derived(self) -> bool:
-        return self.key in DERIVED
 
 
 def known_keys(*, environments: Environments = None) -> list[KnownKey]:
@@ -114,12 +118,13 @@ def known_keys(*, environments: Environments = None) -> list[KnownKey]:
     for labels in labels_of(list(newest[:VOCABULARY_INSTANCES])).values():
         for key, value in labels.effective.items():
             values[key][value] += 1
-    known = [
-        KnownKey(key, sum(found.values()), found.most_common(VOCABULARY_VALUES), max(0, len(found) - VOCABULARY_VALUES))
-        for key, found in values.items()
+    keys = sorted(values, key=lambda key: (-values[key].total(), key))[:VOCABULARY_KEYS]
+    return [_known_key(key, values[key]) for key in keys]
+
+
+def _known_key(key: str, found: Counter[str]) -> KnownKey:
+    frequent = [
+        KnownValue(str(Selector(match_labels=((key, value),))), value or '""', count)
+        for value, count in found.most_common(VOCABULARY_VALUES)
     ]
-    return _foremost(known)
-
-
-def _foremost(known: Iterable[KnownKey]) -> list[KnownKey]:
-    return sorted(known, key=lambda each: (-each.instances, each.key))[:VOCABULARY_KEYS]
+    return KnownKey(key, found.total(), frequent, max(0, len(found) - VOCABULARY_VALUES))

@@ -16,7 +16,7 @@ from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
 from agents.labels import LabelsInvalid, check_labels, usable_labels
-from agents.labels.rules import problem_of_count, warnings_of_count
+from agents.labels.rules import FIELD_PREFIX, problem_of_count, warnings_of_count
 from agents.models import Instance, InstanceLabels
 from agents.models.event import EventKind
 from agents.services.errors import InstanceUnknown
@@ -184,7 +184,7 @@ def _changed(instance: Instance, before: LabelMap, after: LabelMap, actor: Actor
     keys = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
     meta = actor.origin()
     for name, labels in (("before", before), ("after", after)):
-        told = {f"labels.{key}": _cut(labels[key]) for key in keys if key in labels}
+        told = {f"{FIELD_PREFIX}{key}": _cut(labels[key]) for key in keys if key in labels}
         if told:
             meta[name] = told
     return portal_event(

@@ -65,9 +65,7 @@ ARCHIVING_ACTIONS: Final[Mapping[str, Rule]] = {"archive_selected": Role.OPERATO
 
 MODELS: Final[Mapping[str, ModelRules]] = {
     "agents.service": ModelRules(
-        view=Role.VIEWER,
-        pages={"send": {"POST": Role.OPERATOR}, "sent": {"GET": Role.VIEWER}, **ARCHIVING_PAGES},
-        actions=ARCHIVING_ACTIONS,
+        view=Role.VIEWER, pages={"send": {"POST": Role.OPERATOR}, **ARCHIVING_PAGES}, actions=ARCHIVING_ACTIONS
     ),
     "agents.instance": ModelRules(
         view=Role.VIEWER,
@@ -94,6 +92,14 @@ MODELS: Final[Mapping[str, ModelRules]] = {
         view=Role.VIEWER,
         pages={"live": {"GET": Role.VIEWER}, "cancel": {"POST": Role.OPERATOR}},
         actions={"cancel_selected": Role.OPERATOR},
+    ),
+    "agents.fanout": ModelRules(view=Role.VIEWER, pages={"live": {"GET": Role.VIEWER}}),
+    "agents.group": ModelRules(
+        view=Role.VIEWER,
+        add=Role.OPERATOR,
+        change=Role.OPERATOR,
+        delete=Role.OPERATOR,
+        actions={"delete_selected": Role.OPERATOR},
     ),
     "agents.session": READ_ONLY,
     "agents.event": READ_ONLY,

@@ -29,6 +29,10 @@ PAGES: Final[Mapping[str, Mapping[str, Rule]]] = {
     # What these show is cut to what the reader may see.
     "admin/": STAFF,
     "admin/live/": STAFF,
+    "admin/selectors/": {"GET": Role.VIEWER},
+    "admin/selectors/matches/": {"GET": Role.VIEWER},
+    # And for what stops an instance the role admin and a recent login.
+    "admin/fan-outs/send/": {"GET": Role.OPERATOR, "POST": Role.OPERATOR},
     APP_LIST: STAFF,
     "admin/search/": STAFF,
     "admin/jsi18n/": STAFF,

@@ -72,6 +72,13 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _item(_("Services"), "deployed_code", "agents_service_changelist", "agents.view_service"),
                     _item(_("Instances"), "dns", "agents_instance_changelist", "agents.view_instance"),
+                    _item(_("Groups of instances"), "workspaces", "agents_group_changelist", "agents.view_group"),
+                    {
+                        "title": _("Selectors"),
+                        "icon": "manage_search",
+                        "link": reverse_lazy("selector_lab"),
+                        "permission": _may("agents.view_instance"),
+                    },
                     _item(_("Sessions"), "link", "agents_session_changelist", "agents.view_session"),
                     _item(_("Removals"), "delete_sweep", "agents_removal_changelist", "agents.view_removal"),
                 ],
@@ -81,6 +88,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _item(_("Tasks"), "account_tree", "tasks_app_task_changelist", "tasks_app.view_task"),
                     _item(_("Commands"), "terminal", "agents_command_changelist", "agents.view_command"),
+                    _item(_("Fan-outs"), "call_split", "agents_fanout_changelist", "agents.view_fanout"),
                 ],
             },
             {

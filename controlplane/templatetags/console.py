@@ -26,6 +26,7 @@ register.filter("event_words", words.event_words)
 register.filter("changed_fields", history.changed_fields)
 register.filter("origin_words", history.origin_words)
 register.filter("newest_changes", history.newest_changes)
+register.filter("reason_words", words.reason_words)
 register.filter("subject_of", subject_of)
 
 

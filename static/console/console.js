@@ -135,13 +135,25 @@
       return;
     }
     // A second click must not order a second time.
-    if (event.target.matches("form[data-order]")) {
+    if (event.target.matches("form[data-order], form[data-once]")) {
       if (event.target.dataset.sent) event.preventDefault();
       event.target.dataset.sent = "1";
     }
   });
   window.addEventListener("pageshow", () => {
-    for (const form of document.querySelectorAll("form[data-order]")) delete form.dataset.sent;
+    for (const form of document.querySelectorAll("form[data-order], form[data-once]")) delete form.dataset.sent;
+  });
+
+  // Examples and known labels of the selector lab: put into the field, or added to what stands there.
+  document.addEventListener("click", (event) => {
+    const chip = event.target.closest?.("[data-selector], [data-require]");
+    const field = document.getElementById("selector");
+    if (!chip || !field || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const typed = field.value.trim().replace(/,$/, "");
+    field.value = chip.dataset.selector ?? (typed ? `${typed},${chip.dataset.require}` : chip.dataset.require);
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+    field.focus();
   });
 
   document.addEventListener("click", async (event) => {

@@ -19,12 +19,13 @@ OLD_LOGIN_S = 3600
 
 # Which list actions each role is offered; what is not here, nobody but a superuser is.
 SEND = {"send_ping", "send_sync_now", "send_flush_metrics", "send_flush_events"}
+LABEL = {"set_labels"}
 STOP = {"send_drain", "send_restart", "send_shutdown"}
 ACTIONS = {
     "viewer": {},
-    "operator": {"Instance": SEND, "Command": {"cancel_selected"}},
+    "operator": {"Instance": SEND | LABEL, "Command": {"cancel_selected"}},
     "admin": {
-        "Instance": SEND | STOP,
+        "Instance": SEND | LABEL | STOP,
         "Command": {"cancel_selected"},
         "AgentToken": {"revoke_selected"},
         "ApiToken": {"revoke_selected"},

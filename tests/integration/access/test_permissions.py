@@ -196,6 +196,7 @@ ROWS = {
 PAGE_DATA = {
     "agents/service/send": {"kind": "ping", "timeout_s": 10, "target_mode": "all_online"},
     "agents/instance/send": {"kind": "ping", "timeout_s": 10},
+    "agents/instance/labels": {"labels": "rack=7"},
     "auth/user/password": {"password1": PASSWORD, "password2": PASSWORD},
 }
 QUERIES = {"admin/autocomplete/": "?app_label=agents&model_name=event&field_name=service&term="}
@@ -388,7 +389,8 @@ def test_every_action_is_done_for_whom_the_table_says(caller):
         row = schedule(enabled=action != "enable_tasks") if label.endswith("periodictask") else ROWS[label]()
         before = acts_of(caller.name)
         data = {"action": action, "_selected_action": [row.pk], "confirm": "yes", "post": "yes", "reason": "why"}
-        response = caller.post(reverse(f"admin:{label.replace('.', '_')}_changelist"), {**data, "timeout_s": 10})
+        data |= {"timeout_s": 10, "given": "rack=7"}
+        response = caller.post(reverse(f"admin:{label.replace('.', '_')}_changelist"), data)
         if (acts_of(caller.name) > before) != caller.may_page(rule):
             wrong.append((label, action, rule, response.status_code))
 

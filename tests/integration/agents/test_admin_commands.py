@@ -301,10 +301,11 @@ def test_action_says_how_many_were_sent_and_why_the_rest_was_not():
         follow=True,
     )
 
-    assert said(page)[0] == "Ping: 1 command made."
-    assert set(said(page)[1:]) == {
-        "1 instance left out: There is no active control session for this instance.",
-        "1 instance left out: The session of this instance did not offer the capability command.ping.",
+    assert said(page) == ["Ping: 1 command made."]
+    assert {target.instance: (target.outcome, target.reason_code) for target in page.context["targets"]} == {
+        reachable: ("dispatched", ""),
+        unreachable: ("skipped", "no_active_session"),
+        incapable: ("rejected", "missing_capability"),
     }
 
 
@@ -318,7 +319,7 @@ def test_action_on_too_many_is_refused(monkeypatch):
         follow=True,
     )
 
-    assert said(page) == ["Select 1 instances at most, or send the command on the page of their service."]
+    assert said(page) == ["Select 1 instances at most, or send the command to a group, a selector or their service."]
     assert Command.objects.count() == 0
 
 
@@ -332,8 +333,8 @@ def test_fan_out_to_all_online_shows_a_table_that_reloads_without_sending_again(
     again = client.get(answer.redirect_chain[-1][0])
 
     assert Command.objects.get().instance == online
-    assert [target["outcome"] for target in again.context["targets"]] == ["dispatched"]
-    assert again.context["targets"][0]["row"] == Command.objects.get()
+    assert [target.outcome for target in again.context["targets"]] == ["dispatched"]
+    assert again.context["targets"][0].command == Command.objects.get()
 
 
 def test_fan_out_to_chosen_instances_tells_of_each():
@@ -347,8 +348,8 @@ def test_fan_out_to_chosen_instances_tells_of_each():
         follow=True,
     )
 
-    outcomes = {target["instance"]: target["outcome"] for target in page.context["targets"]}
-    assert outcomes == {str(online.pk): "dispatched", str(offline.pk): "skipped"}
+    outcomes = {target.instance: target.outcome for target in page.context["targets"]}
+    assert outcomes == {online: "dispatched", offline: "skipped"}
     assert "There is no active control session for this instance." in text_of(page)
 
 

@@ -5,6 +5,7 @@ from html import unescape
 
 import pytest
 
+from agents.history import changed_fields
 from agents.models import Event, InstanceLabels
 from agents.models.event import EventKind
 from agents.services.labels import patch_operator_labels, set_operator_labels, store_agent_labels, store_tags
@@ -71,6 +72,18 @@ def test_form_changes_what_differs_from_what_it_showed():
     event = Event.objects.filter(kind=EventKind.OBJECT_CHANGED, actor=client.person.username).get()
     assert event.meta["before"] == {"labels.env": "test", "labels.old": ""}
     assert event.meta["after"] == {"labels.env": "prod", "labels.gpu": "", "labels.组": "支付"}
+
+
+def test_history_tells_labels_by_their_keys():
+    instance = InstanceFactory()
+    set_operator_labels(instance.pk, {"cpu_cores": "8", "gpu": ""}, actor=SYSTEM)
+
+    fields = changed_fields(Event.objects.get(kind=EventKind.OBJECT_CHANGED))
+
+    assert [(field.name, field.before, field.after) for field in fields] == [
+        ("Label cpu_cores", "–", "8"),
+        ("Label gpu", "–", '""'),
+    ]
 
 
 def test_wrong_lines_are_told_one_by_one_and_stay():

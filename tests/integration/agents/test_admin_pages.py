@@ -64,7 +64,7 @@ def cost(client, path):
 
 MOST = {
     "agents_service": 16,
-    "agents_instance": 13,
+    "agents_instance": 14,
     "agents_session": 7,
     "agents_command": 8,
     "agents_event": 7,

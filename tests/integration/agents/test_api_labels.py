@@ -188,4 +188,4 @@ def test_viewers_read_and_do_not_write():
         viewer.patch(f"instances/{instance.pk}/labels", {"labels": {}}),
         viewer.post("instances/labels", {"selector": "gpu", "set": {"a": ""}}),
     ):
-        assert (refused.status_code, refused.json()) == (403, {"detail": "labels are given by operators"})
+        assert (refused.status_code, refused.json()) == (403, {"detail": "insufficient role"})

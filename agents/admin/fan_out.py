@@ -1,0 +1,157 @@
+"""Fan-outs: orders for many instances, how they fare, and the way to give them again where they failed."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.core.paginator import Paginator
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
+
+from agents.admin import columns
+from agents.admin.fan_out_form import send_url
+from agents.admin.filters import KindFilter
+from agents.admin.sending import kinds_for
+from agents.models import Command, FanOut, FanOutTarget
+from agents.selectors.fan_outs import FAILED, command_counts, failed_q, targets_of
+from controlplane.console.admin import HTMX_STOP_POLLING, HistoryAdmin, PageAdmin
+from controlplane.console.formatting import NOTHING, admin_url, age, badge, cut, link
+
+TARGETS_SHOWN = 100
+SHOWN: dict[str, Any] = {"": _("All"), "open": _("Under way"), "failed": _("Failed"), "done": _("Succeeded")}
+_CONDITIONS = {
+    "open": Q(command__status__in=Command.OPEN),
+    "failed": failed_q(),
+    "done": Q(command__status=Command.Status.SUCCEEDED),
+}
+
+
+@admin.register(FanOut)
+class FanOutAdmin(HistoryAdmin, PageAdmin):
+    list_display = ("label", "aimed_at", "outcomes", "progress", "created", "by", "why")
+    list_filter = (
+        KindFilter,
+        ("target_mode", ChoicesDropdownFilter),
+        ("service", AutocompleteSelectFilter),
+    )
+    search_fields = ("selector", "=group_name", "task_name", "created_by_name", "reason")
+    page_template = "admin/agents/fanout/page.html"
+    public_id_prefix = "fan_"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[FanOut]:
+        return super().get_queryset(request).select_related("service").defer("args")
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        """The rows of the page, each with the `statuses` of its commands."""
+        changelist = super().get_changelist_instance(request)
+        rows: list[Any] = list(changelist.result_list)
+        counts = command_counts(rows)
+        for row in rows:
+            row.statuses = counts[row.pk]
+        return changelist
+
+    @admin.display(description=_("Command"), ordering="kind")
+    def label(self, row: FanOut) -> str:
+        name = columns.kind_label(row.kind)
+        return f"{name} · {row.task_name}" if row.task_name else name
+
+    @admin.display(description=_("For"))
+    def aimed_at(self, row: FanOut) -> SafeString | str:
+        return aim_words(row)
+
+    @admin.display(description=_("Instances"))
+    def outcomes(self, row: FanOut) -> SafeString | str:
+        counts = [(outcome, getattr(row, outcome)) for outcome in FanOutTarget.Outcome.values]
+        return _badges("outcome", counts)
+
+    @admin.display(description=_("Now"))
+    def progress(self, row: Any) -> SafeString | str:
+        labels = dict(Command.Status.choices)
+        return _badges("command", [(status, row.statuses[status]) for status in labels], labels)
+
+    @admin.display(description=_("Created"), ordering="created_at")
+    def created(self, row: FanOut) -> SafeString | str:
+        return age(row.created_at)
+
+    @admin.display(description=_("By"), ordering="created_by_name")
+    def by(self, row: FanOut) -> str:
+        return row.created_by_name or NOTHING
+
+    @admin.display(description=_("Reason"))
+    def why(self, row: FanOut) -> SafeString | str:
+        return cut(row.reason, 60)
+
+    def get_page_queryset(self, request: HttpRequest) -> QuerySet[FanOut]:
+        return FanOut.objects.select_related("service", "retry_of")
+
+    def get_page_urls(self) -> list[tuple[str, str, Callable[..., HttpResponse]]]:
+        return [("live", "live", self.live_view)]
+
+    def page_context(self, request: HttpRequest, obj: FanOut) -> dict[str, object]:
+        """Six queries, whatever the number of targets."""
+        counts = command_counts([obj])[obj.pk]
+        shown = request.GET.get("show", "")
+        targets = targets_of(obj)
+        if shown in _CONDITIONS:
+            targets = targets.filter(_CONDITIONS[shown])
+        page = Paginator(targets, TARGETS_SHOWN).get_page(request.GET.get("p"))
+        failed = obj.skipped + obj.rejected + sum(counts[status] for status in FAILED)
+        return {
+            "title": columns.kind_label(obj.kind),
+            "kind_label": columns.kind_label(obj.kind),
+            "aimed_at": aim_words(obj),
+            "outcomes": [(outcome, getattr(obj, outcome)) for outcome in FanOutTarget.Outcome.values],
+            "statuses": [(status, label, counts[status]) for status, label in Command.Status.choices if counts[status]],
+            "finished": counts.total() - _open(counts),
+            "open": _open(counts),
+            "command_count": counts.total(),
+            "failed": failed,
+            "targets": page,
+            "shown": shown,
+            "choices": list(SHOWN.items()),
+            "query": request.GET.urlencode(),
+            "retries": obj.retries.order_by("created_at")[:10],
+            "retry_url": send_url(("retry", str(obj.pk))) if failed and kinds_for(request) else "",
+        }
+
+    def live_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """What changes while commands are under way; says to stop asking once none is."""
+        fan_out = self.get_page_object(request, object_id)
+        context = {**self.page_context(request, fan_out), "object": fan_out}
+        status = 200 if context["open"] else HTMX_STOP_POLLING
+        return TemplateResponse(request, "admin/agents/fanout/live.html", context, status=status)
+
+
+def aim_words(fan_out: FanOut) -> SafeString | str:
+    """Whom it was for, as it was said then."""
+    if fan_out.retry_of_id is not None:
+        return link(admin_url("agents_fanout_change", fan_out.retry_of_id), gettext("Where another one failed"))
+    if fan_out.group_name:
+        return format_html("{} <span class='c-soft'>{}</span>", fan_out.group_name, cut(fan_out.selector, 60))
+    if fan_out.selector:
+        return format_html('<code class="c-mono">{}</code>', cut(fan_out.selector, 80))
+    if fan_out.service is not None:
+        return columns.service_link(fan_out.service)
+    return fan_out.get_target_mode_display()
+
+
+def _open(counts: Counter[str]) -> int:
+    return sum(counts[status] for status in Command.OPEN)
+
+
+def _badges(family: str, counts: list[tuple[str, int]], labels: dict[str, Any] | None = None) -> SafeString | str:
+    """How many of each state, those of none left out."""
+    found = [
+        badge(family, state, f"{count} {labels[state]}" if labels else str(count), title="" if labels else state)
+        for state, count in counts
+        if count
+    ]
+    return format_html_join(" ", "{}", ((each,) for each in found)) or NOTHING

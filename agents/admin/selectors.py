@@ -1,0 +1,88 @@
+"""The selector lab: whom a selector means, who misses it narrowly, and what labels there are to ask for."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.http import urlencode
+from django.utils.translation import gettext
+
+from agents.admin.fan_out_form import send_url
+from agents.admin.sending import kinds_for
+from agents.labels import SelectorInvalid, parse
+from agents.labels.selector import TEXT_MAX_CHARS
+from agents.models import Instance
+from agents.selectors.groups import groups
+from agents.selectors.matches import known_keys, match
+from agents.selectors.presence import presences
+from controlplane.console.formatting import admin_url
+
+EXAMPLES = (
+    "portal/environment=prod",
+    "portal/dialect in (onestep,argus)",
+    "region in (eu,us),!canary",
+    "cpu-cores>8",
+    "portal/version!=1.2.0",
+)
+GROUPS_SHOWN = 50
+
+
+def selector_lab(request: HttpRequest) -> HttpResponse:
+    """The page. Without script its button asks for it anew, with the selector in the query."""
+    context = {
+        **matches_context(request),
+        "title": gettext("Selectors"),
+        "examples": EXAMPLES,
+        "known_keys": known_keys(),
+        "groups": groups()[:GROUPS_SHOWN],
+        "max_chars": TEXT_MAX_CHARS,
+    }
+    request.current_app = admin.site.name
+    full = {**admin.site.each_context(request), "opts": Instance._meta, "is_fullwidth": "1", **context}
+    return TemplateResponse(request, "admin/selectors/lab.html", full)
+
+
+def selector_matches(request: HttpRequest) -> HttpResponse:
+    """The part of the page that changes while one types; the address of the page follows what was typed."""
+    answer = TemplateResponse(request, "admin/selectors/matches.html", matches_context(request))
+    lab = reverse("selector_lab")
+    if urlsplit(request.headers.get("HX-Current-URL", "")).path == lab:
+        answer["HX-Replace-Url"] = f"{lab}?{urlencode({'selector': request.GET.get('selector', '')})}"
+    return answer
+
+
+def matches_context(request: HttpRequest) -> dict[str, Any]:
+    """Whom the selector of the query means; about ten queries, of which two read the labels of the fleet."""
+    if not request.user.has_perm("agents.view_instance"):
+        raise PermissionDenied
+    text = request.GET.get("selector", "")
+    if not text.strip():
+        return {"text": "", "found": None}
+    try:
+        selector = parse(text)
+    except SelectorInvalid as error:
+        return {"text": text, "found": None, "error": str(error), **_place(text, error.position)}
+    found = match(selector)
+    canonical = str(selector)
+    return {
+        "text": text,
+        "found": found,
+        "canonical": canonical,
+        "sample": presences(found.sample),
+        "list_url": admin_url("agents_instance_changelist", selector=canonical),
+        "group_url": f"{reverse('admin:agents_group_add')}?{urlencode({'selector': canonical})}"
+        if request.user.has_perm("agents.add_group")
+        else "",
+        "send_url": send_url(("selector", canonical)) if kinds_for(request) and selector else "",
+    }
+
+
+def _place(text: str, position: int | None) -> dict[str, str]:
+    """The text around where it went wrong."""
+    if position is None:
+        return {}
+    return {"before": text[:position], "wrong": text[position : position + 1] or " ", "after": text[position + 1 :]}
