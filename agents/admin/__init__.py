@@ -1,5 +1,31 @@
 """The console's pages for everything in `agents`, one module per noun."""
 
-from agents.admin import background, command, event, fan_out, group, instance, removal, replica, service, session, token
+from agents.admin import (
+    background,
+    command,
+    event,
+    fan_out,
+    group,
+    instance,
+    node,
+    removal,
+    replica,
+    service,
+    session,
+    token,
+)
 
-__all__ = ["background", "command", "event", "fan_out", "group", "instance", "removal", "replica", "service", "session", "token"]
+__all__ = [
+    "background",
+    "command",
+    "event",
+    "fan_out",
+    "group",
+    "instance",
+    "node",
+    "removal",
+    "replica",
+    "service",
+    "session",
+    "token",
+]
