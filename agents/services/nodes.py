@@ -18,6 +18,7 @@ from agents.services.archive import restore_heard
 from agents.services.errors import NodeElsewhere, NodeOfOther
 from agents.services.events import portal_event, record_events
 from agents.services.inventory import store_facts
+from agents.services.labels import store_agent_labels, store_tags
 from agents.services.nodes_file import nodes_file_changed
 from controlplane.common.actors import Actor
 from controlplane.common.changes import ChangeKind, change_of, record_changes
@@ -177,8 +178,18 @@ def _store_meta_data(instance: Instance, registration: Registration) -> bool:
     if not store_facts([(instance.pk, registration.meta_data)]):
         return False
     instance.facts = InstanceFacts(instance=instance, facts=registration.meta_data)
+    store_agent_labels([(instance.pk, labels_of_meta_data(registration.meta_data))])
     nodes_file_changed()
     return True
+
+
+def labels_of_meta_data(meta_data: Mapping[str, object]) -> dict[str, str]:
+    """What a node says of itself as labels of its agent: entries that are one value, as text; `true` and `false`."""
+    return {
+        key: str(value).lower() if isinstance(value, bool) else str(value)
+        for key, value in meta_data.items()
+        if isinstance(value, str | bool | int | float)
+    }
 
 
 def _tell_registered(instance: Instance, registration: Registration, meta: Mapping[str, object]) -> None:
@@ -226,6 +237,7 @@ def configure_node(
         node.updated_at = timezone.now()
         node.save(update_fields=("config", "label", "updated_at"))
         if has_new_label:
+            store_tags([(instance.pk, node.label)])
             nodes_file_changed()
         record_changes([change_of(ChangeKind.CHANGED, instance, actor=actor, what=what)])
     return record_of(instance)

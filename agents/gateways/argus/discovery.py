@@ -33,6 +33,7 @@ DISCOVERY: Final = {
     "description": "The form of Prometheus' HTTP service discovery: one group for each node that is online, with its "
     "`ip`, or else its `hostname`, for a target. Asked with `If-None-Match`, it answers 304 while nothing changed.",
     "tags": ["registry"],
+    "security": [{"agentToken": []}, {"apiToken": []}, {"consoleSession": []}, {}],
     "parameters": [
         {
             "name": "port",

@@ -15,6 +15,7 @@ from django.utils.cache import get_conditional_response
 from django.views.decorators.csrf import csrf_exempt
 
 from agents.gateways.argus.discovery import DISCOVERY, discovery_json, parse_port
+from agents.gateways.argus.document import CONFIGURE, COUNT, LIST, REGISTER, REPORT, SHOW
 from agents.gateways.argus.doors import caller_of
 from agents.gateways.argus.protocol import (
     error_json,
@@ -183,11 +184,11 @@ def _discover(request: HttpRequest) -> HttpResponseBase:
     return get_conditional_response(request, etag=etag, response=response) or response
 
 
-nodes = _served(get=_list, post=_register)
-statistics = _served(get=_count)
-node = _served(get=_show)
-node_status = _served(put=_report)
-node_config = _served(put=_configure)
+nodes = describe("post", REGISTER)(describe("get", LIST)(_served(get=_list, post=_register)))
+statistics = describe("get", COUNT)(_served(get=_count))
+node = describe("get", SHOW)(_served(get=_show))
+node_status = describe("put", REPORT)(_served(put=_report))
+node_config = describe("put", CONFIGURE)(_served(put=_configure))
 discovery = describe("get", DISCOVERY)(_served(get=_discover))
 
 

@@ -22,7 +22,7 @@ REGISTRY_PREFIX = "/api/v1/master"
 
 def is_program(request: HttpRequest) -> bool:
     """Whether this is a call of the API with a bearer, be it a good one or not, or a node's without any credential."""
-    if request.path_info.startswith(f"{REGISTRY_PREFIX}/") and "HTTP_COOKIE" not in request.META:
+    if request.path_info.startswith(f"{REGISTRY_PREFIX}/") and not request.META.get("HTTP_COOKIE"):
         return True
     shown: str = request.META.get("HTTP_AUTHORIZATION", "")
     return (

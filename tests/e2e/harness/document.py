@@ -21,6 +21,7 @@ PATH_VALUES: Final[Mapping[tuple[str, str], Callable[[ExampleFleet], str]]] = {
     ("services", "service_name"): lambda _fleet: SERVICE,
     ("services", "task_name"): lambda _fleet: TASK,
     ("services", "instance_id"): lambda fleet: fleet.instance_id,
+    ("master", "node_id"): lambda fleet: fleet.node_id,
     ("instances", "instance_id"): lambda fleet: fleet.instance_id,
     ("commands", "command_id"): lambda fleet: fleet.command_id,
     ("history", "event_id"): lambda fleet: fleet.event_id,

@@ -124,11 +124,17 @@ class ExampleFleet:
         self.away_id = away_id
         self.command_id = self.hold_command()
         self.event_id = str(self.api.get("/api/v1/history", limit=1)["items"][0]["id"])
+        self.node_id = self.register_node()
         self.token_id, self.agent_token_id = self.make_token("tokens"), self.make_token("agent-tokens")
 
     def make_token(self, collection: str) -> str:
         """The id of a new token that nobody uses."""
         return str(self.api.post(f"/api/v1/{collection}", {"name": f"of-nobody-{uuid.uuid4()}"}).json()["id"])
+
+    def register_node(self) -> str:
+        """The id of the node `db-1`, which is new the first time."""
+        node = {"name": "db-1", "type": "agent", "version": "1.2.3", "meta_data": {"env": ENVIRONMENT}}
+        return str(self.api.post("/api/v1/master/nodes", node).json()["id"])
 
     def hold_command(self) -> str:
         """The id of a new command that waits for the instance that is away."""

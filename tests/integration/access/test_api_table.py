@@ -13,6 +13,8 @@ from tests.factories import CommandFactory, SessionFactory
 from tests.integration.api_client import Api, api_as, user_in
 
 VERBS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+# Plain views with words and doors of their own.
+REGISTRY = {route for route in API_ROUTES if route.lstrip("^").startswith("api/v1/master")}
 
 
 def api_patterns(patterns=None, prefix=""):
@@ -37,7 +39,11 @@ def test_every_route_and_verb_below_api_is_declared_and_nothing_else():
         for route, pattern in api_patterns()
         if hasattr(pattern.callback, "cls") and route != UNKNOWN_ROUTE
     }
-    declared = {route: set(rules) for route, rules in API_ROUTES.items() if Door.AGENT not in rules.values()}
+    declared = {
+        route: set(rules)
+        for route, rules in API_ROUTES.items()
+        if Door.AGENT not in rules.values() and route not in REGISTRY
+    }
 
     assert offered == declared
 
@@ -52,14 +58,17 @@ def test_an_endpoint_asks_for_no_login_exactly_where_the_table_lets_anybody_in()
     }
 
     assert asking_nobody == {
-        (route, verb) for route, rules in API_ROUTES.items() for verb, rule in rules.items() if rule is Door.ANYBODY
+        (route, verb)
+        for route, rules in API_ROUTES.items()
+        for verb, rule in rules.items()
+        if rule is Door.ANYBODY and route not in REGISTRY
     }
 
 
 def test_routes_that_are_no_rest_views_are_declared():
     plain = {route for route, pattern in api_patterns() if not hasattr(pattern.callback, "cls")}
 
-    assert plain == {route for route, rules in API_ROUTES.items() if Door.AGENT in rules.values()}
+    assert plain == REGISTRY | {route for route, rules in API_ROUTES.items() if Door.AGENT in rules.values()}
 
 
 def test_no_view_below_api_goes_without_the_table():

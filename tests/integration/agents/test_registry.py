@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 from django.utils import timezone
 
-from agents.models import Event, Instance, InstanceFacts, Node, NodeCounter, Service
+from agents.models import Event, Instance, InstanceFacts, InstanceLabels, Node, NodeCounter, Service
 from tests.integration.agents.registry import BASE, HEALTH, META_DATA, TIMESTAMP, Registry, registration
 
 pytestmark = pytest.mark.django_db
@@ -599,3 +599,29 @@ def test_meta_data_are_the_facts_of_the_instance(registry):
     registry.registered()
 
     assert InstanceFacts.objects.get().facts == META_DATA
+
+
+def test_single_values_of_meta_data_are_labels_of_the_agent_and_tags_come_over_them(registry):
+    registry.registered(meta_data={"env": "prod", "cpu_number": 8, "spot": True, "load": 0.5, "list": [1], "no": None})
+    registry.configure("A1", label=["gpu", "env=own", "not a key"])
+
+    labels = InstanceLabels.objects.get()
+    assert labels.agent == {"env": "prod", "cpu_number": "8", "spot": "true", "load": "0.5"}
+    assert labels.effective == {**labels.agent, "gpu": "", "env": "own"}
+    registry.register(meta_data={})
+    registry.configure("A1", label=[])
+    labels.refresh_from_db()
+    assert labels.effective == {}
+
+
+def test_whoever_registers_again_comes_out_of_the_archive(registry):
+    registry.registered()
+    registry.registered("other")
+    Instance.objects.filter(external_id="A1").update(archived_at=timezone.now())
+    assert [node["id"] for node in registry.get("/nodes").json()] == ["A2"]
+    assert registry.get("/nodes/statistics").json()["total"] == 1
+    assert registry.get("/nodes/A1").status_code == 200
+
+    registry.register(id="A1")
+
+    assert [node["id"] for node in registry.get("/nodes").json()] == ["A1", "A2"]
