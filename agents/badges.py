@@ -10,9 +10,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from agents.models import Command
+from agents.models import Command, Instance
 from agents.models.command import CommandKind
-from agents.models.instance import Health
+from agents.models.instance import Dialect, Health
 from agents.selectors.presence import Presence
 from controlplane.console.formatting import NOTHING, Words, admin_url, badge, link
 
@@ -22,6 +22,11 @@ HEALTH_MEANS: Mapping[str, Words] = {
         "The agent says so when a task failed, was retried or was dead-lettered since its heartbeat before."
     ),
 }
+
+
+def health_means(instance: Instance) -> Words:
+    """What a health means that needs a word; only agents of the onestep dialect say what it is about."""
+    return HEALTH_MEANS.get(instance.health, "") if instance.dialect == Dialect.ONESTEP else ""
 
 
 def connectivity(presence: Presence) -> SafeString:
@@ -55,6 +60,6 @@ def health(presence: Presence) -> SafeString:
         "health",
         instance.health,
         instance.get_health_display(),
-        title=HEALTH_MEANS.get(instance.health, ""),
+        title=health_means(instance),
         is_past=not presence.is_current,
     )

@@ -1,5 +1,5 @@
 """The console's pages for everything in `agents`, one module per noun."""
 
-from agents.admin import background, command, event, instance, replica, service, session, token
+from agents.admin import background, command, event, instance, node, replica, service, session, token
 
-__all__ = ["background", "command", "event", "instance", "replica", "service", "session", "token"]
+__all__ = ["background", "command", "event", "instance", "node", "replica", "service", "session", "token"]

@@ -134,7 +134,7 @@ class InstanceAdmin(BulkCommandMixin, PageAdmin):
             "choices": choices,
             "may_send": bool(kinds_for(request)),
             "conflict": conflict_state(instance, now=timezone.now()),
-            "degraded_means": badges.HEALTH_MEANS.get(instance.health, "") if here.is_current else "",
+            "degraded_means": badges.health_means(instance) if here.is_current else "",
             "controls": controls,
             "tasks": _task_rows(here, controls, choices),
             "events": notable_events(instance=instance)[:EVENTS_SHOWN],

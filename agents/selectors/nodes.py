@@ -1,14 +1,19 @@
 """Nodes of the registry: the list, one node with all that is known of it, and how many have which status."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
+from uuid import UUID
 
+import msgspec
 from django.db.models import Count, QuerySet
 
 from agents.models import Instance, Node
+from agents.models.event import EventKind
 from agents.models.instance import Connectivity, Dialect
+from agents.selectors.events import notable_events
 from agents.selectors.visibility import Environments, within
 from controlplane.common.clean import clean_text
 from controlplane.common.errors import NotFound
@@ -17,6 +22,8 @@ from controlplane.common.errors import NotFound
 NodeRow: TypeAlias = tuple[str, str, str, str, str]
 # Of an id that nobody has.
 _SHOWN_CHARS = 100
+# How far back it is looked for when a component changed.
+COMPONENT_EVENTS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +110,26 @@ def record_of(instance: Instance) -> NodeRecord:
         reported_at=instance.last_seen_at,
         agent_reported_at=instance.last_heartbeat_sent_at,
     )
+
+
+def settings_mark(node: Node) -> str:
+    """What tells whether somebody set config or labels of a node meanwhile."""
+    return hashlib.sha256(msgspec.json.encode([node.config, node.label], order="sorted")).hexdigest()[:16]
+
+
+def component_changes(instance_id: UUID) -> dict[str, datetime]:
+    """Since when each component of a node has its status, as far as the last COMPONENT_EVENTS events tell.
+
+    One query of an index that has the events of an instance.
+    """
+    since: dict[str, datetime] = {}
+    changes = notable_events(instance=instance_id).filter(kind=EventKind.INSTANCE_HEALTH)
+    # The selector leaves the details out, because few lists show them.
+    for at, meta in changes.values_list("occurred_at", "meta")[:COMPONENT_EVENTS]:
+        changed = meta.get("components") if isinstance(meta, dict) else None
+        for name in changed if isinstance(changed, dict) else ():
+            since.setdefault(name, at)
+    return since
 
 
 def node_by_id(node_id: str, environments: Environments = None) -> NodeRecord:

@@ -8,12 +8,15 @@ from uuid import UUID
 
 from agents.models import Command, Instance, Session
 from agents.models.command import DESTRUCTIVE_KINDS, CommandKind
-from agents.models.instance import Connectivity
+from agents.models.instance import Connectivity, Dialect
 from agents.selectors.targets import TargetState, target_states
 
 # For so long after it was last seen, an identity conflict is told as something that goes on, and after that as past.
 CONFLICT_GOES_ON_FOR = timedelta(minutes=2)
 CONFLICT_SHOWN_FOR = timedelta(minutes=10)
+
+# Agents of these call and hang up: they are never connected.
+WITHOUT_SESSIONS = frozenset({Dialect.ARGUS})
 
 PresenceState: TypeAlias = Literal["online", "unconnected", "offline", "never_reported"]
 ConflictState: TypeAlias = Literal["", "now", "past"]
@@ -31,9 +34,9 @@ class Presence:
 
     @property
     def state(self) -> PresenceState:
-        """The stored verdict, but `unconnected` where the verdict is online and no session is active."""
+        """The stored verdict, but `unconnected` where that is online and a session should be active and is not."""
         if self.instance.connectivity == Connectivity.ONLINE:
-            return "online" if self.session else "unconnected"
+            return "online" if self.session or self.instance.dialect in WITHOUT_SESSIONS else "unconnected"
         return "offline" if self.instance.connectivity == Connectivity.OFFLINE else "never_reported"
 
     @property

@@ -74,3 +74,9 @@ class NodeElsewhere(Forbidden):
     """The token does not speak for the environment of the node."""
 
     code = "node_elsewhere"
+
+
+class NodeSetMeanwhile(Conflict):
+    """Somebody else set config or labels of the node since they were read."""
+
+    code = "node_set_meanwhile"

@@ -12,10 +12,10 @@ from django.utils import timezone
 from agents.models import Instance, InstanceFacts, Node, NodeCounter, Service
 from agents.models.event import EventKind
 from agents.models.instance import Dialect
-from agents.selectors.nodes import NodeRecord, nodes, record_of, unknown_node
+from agents.selectors.nodes import NodeRecord, nodes, record_of, settings_mark, unknown_node
 from agents.selectors.visibility import Environments
 from agents.services.archive import restore_heard
-from agents.services.errors import NodeElsewhere, NodeOfOther
+from agents.services.errors import NodeElsewhere, NodeOfOther, NodeSetMeanwhile
 from agents.services.events import portal_event, record_events
 from agents.services.inventory import store_facts
 from agents.services.labels import store_agent_labels, store_tags
@@ -215,16 +215,20 @@ def configure_node(
     label: Sequence[str] | None = None,
     actor: Actor,
     environments: Environments = None,
+    seen: str | None = None,
 ) -> NodeRecord:
     """The node with what an operator sets on it; what is None stays. What changed is told as of the instance.
 
-    Raises NotFound.
+    `seen` is the `settings_mark` of what the operator had before them. Raises NotFound, and NodeSetMeanwhile where
+    somebody has set something else since.
     """
     locked = nodes(environments).select_for_update(no_key=True, of=("self",))
     instance = locked.filter(external_id=node_id).first()
     if instance is None:
         raise unknown_node(node_id)
     node = instance.node
+    if seen is not None and seen != settings_mark(node):
+        raise NodeSetMeanwhile
     before = snapshot(node)
     has_new_config = config is not None and not is_same_json(config, node.config)
     has_new_label = label is not None and list(label) != node.label

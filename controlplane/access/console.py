@@ -73,6 +73,7 @@ MODELS: Final[Mapping[str, ModelRules]] = {
             "send_shutdown": Role.ADMIN,
         },
     ),
+    "agents.node": ModelRules(view=Role.VIEWER, pages={"configure": {"POST": Role.OPERATOR}}),
     "agents.command": ModelRules(
         view=Role.VIEWER,
         pages={"live": {"GET": Role.VIEWER}, "cancel": {"POST": Role.OPERATOR}},

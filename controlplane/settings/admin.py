@@ -53,7 +53,10 @@ UNFOLD: dict[str, Any] = {
             "950": "oklch(26% .05 235)",
         },
     },
-    "COMMAND": {"search_models": ["agents.service", "agents.instance", "tasks_app.task"], "show_history": True},
+    "COMMAND": {
+        "search_models": ["agents.service", "agents.instance", "agents.node", "tasks_app.task"],
+        "show_history": True,
+    },
     "SIDEBAR": {
         "command_search": True,
         "show_all_applications": False,
@@ -72,6 +75,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _item(_("Services"), "deployed_code", "agents_service_changelist", "agents.view_service"),
                     _item(_("Instances"), "dns", "agents_instance_changelist", "agents.view_instance"),
+                    _item(_("Nodes"), "lan", "agents_node_changelist", "agents.view_node"),
                     _item(_("Sessions"), "link", "agents_session_changelist", "agents.view_session"),
                 ],
             },

@@ -22,7 +22,9 @@ from django.utils import timezone
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
 
 from agents.gateways.onestep import consumer
-from agents.models import Event
+from agents.models import Event, Node
+from agents.selectors.nodes import settings_mark
+from agents.services.nodes import Registration, register_node
 from controlplane import asgi, urls
 from controlplane.access.console import MODELS, model_rules_of
 from controlplane.access.declared import ensure_declared, routes, rules_of, undeclared
@@ -163,6 +165,12 @@ def connected():
     return SessionFactory().instance
 
 
+def registered_node():
+    """The id of a node of the registry."""
+    name = f"node-{Node.objects.count()}"
+    return register_node(Registration(name=name, type="agent", version="1", meta_data={}))[0].id
+
+
 def schedule(**fields):
     interval = IntervalSchedule.objects.create(every=1, period="days")
     return PeriodicTask.objects.create(
@@ -174,6 +182,7 @@ LOGIN_ROUTES = {route for route in API_ROUTES if route.startswith("api/v1/auth/"
 ROWS = {
     "agents.service": lambda: connected().service,
     "agents.instance": connected,
+    "agents.node": lambda: Node.objects.get(instance__external_id=registered_node()),
     "agents.command": CommandFactory,
     "agents.session": SessionFactory,
     "agents.event": EventFactory,
@@ -196,6 +205,7 @@ ROWS = {
 PAGE_DATA = {
     "agents/service/send": {"kind": "ping", "timeout_s": 10, "target_mode": "all_online"},
     "agents/instance/send": {"kind": "ping", "timeout_s": 10},
+    "agents/node/configure": {"label": "gpu", "config": "{}", "seen": settings_mark(Node(config={}, label=[]))},
     "auth/user/password": {"password1": PASSWORD, "password2": PASSWORD},
 }
 QUERIES = {"admin/autocomplete/": "?app_label=agents&model_name=event&field_name=service&term="}
