@@ -8,6 +8,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from agents.admin.home import live_home
+from agents.admin.inventory import archive_stale, inventory_page
 from agents.gateways.onestep.views import presence
 from controlplane.access.table import UNKNOWN_ROUTE
 from controlplane.common.rest.document import DocumentView
@@ -34,6 +35,8 @@ urlpatterns = [
     path("admin/login-again/", login_again, name="login_again"),
     path("admin/password_change/", change_own_password),
     path("admin/live/", admin.site.admin_view(live_home), name="home_live"),
+    path("admin/inventory/", admin.site.admin_view(inventory_page), name="inventory"),
+    path("admin/inventory/archive/", admin.site.admin_view(archive_stale), name="inventory_archive"),
     path("admin/language/", include("django.conf.urls.i18n")),
     path("admin/", admin.site.urls),
     path("api/v1/agents/presence", presence),

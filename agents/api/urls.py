@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from agents.api import archive, history, tokens, views
+from agents.api import archive, history, inventory, tokens, views
 from agents.api.live.views import UiStreamView
 
 urlpatterns = [
@@ -12,6 +12,9 @@ urlpatterns = [
     path("instances/<name:instance_id>/restore", archive.InstanceRestoreView.as_view()),
     path("services/<name:service_name>/archive", archive.ServiceArchiveView.as_view()),
     path("services/<name:service_name>/restore", archive.ServiceRestoreView.as_view()),
+    path("inventory/versions", inventory.VersionsView.as_view()),
+    path("inventory/capabilities", inventory.CapabilitiesView.as_view()),
+    path("inventory/suspects", inventory.SuspectsView.as_view()),
     path("sessions", views.SessionsView.as_view()),
     path("commands", views.CommandsView.as_view()),
     path("commands/<name:command_id>", views.CommandView.as_view()),

@@ -30,6 +30,8 @@ PAGES: Final[Mapping[str, Mapping[str, Rule]]] = {
     "admin/": STAFF,
     "admin/live/": STAFF,
     APP_LIST: STAFF,
+    "admin/inventory/": {"GET": Role.VIEWER},
+    "admin/inventory/archive/": {"POST": Role.OPERATOR},
     "admin/search/": STAFF,
     "admin/jsi18n/": STAFF,
     # And what it completes: it asks the admin of that model.

@@ -73,6 +73,12 @@ UNFOLD: dict[str, Any] = {
                     _item(_("Services"), "deployed_code", "agents_service_changelist", "agents.view_service"),
                     _item(_("Instances"), "dns", "agents_instance_changelist", "agents.view_instance"),
                     _item(_("Sessions"), "link", "agents_session_changelist", "agents.view_session"),
+                    {
+                        "title": _("Inventory"),
+                        "icon": "inventory_2",
+                        "link": reverse_lazy("inventory"),
+                        "permission": _may("agents.view_instance"),
+                    },
                     _item(_("Removals"), "delete_sweep", "agents_removal_changelist", "agents.view_removal"),
                 ],
             },

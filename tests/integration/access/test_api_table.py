@@ -92,6 +92,7 @@ def calls():
         "<name:command_id>": f"cmd_{uuid.uuid4().hex}",
         "<name:event_id>": "999999999",
         "<name:token_id>": "999999999",
+        "<name:removal_id>": str(uuid.uuid4()),
     }
     for route, rules in API_ROUTES.items():
         for verb, rule in rules.items():
@@ -106,6 +107,8 @@ def calls():
 def body_for(path):
     if path.partition("?")[0].endswith("tokens"):
         return {"name": "new"}
+    if path.partition("?")[0].endswith("forget"):
+        return {"name": "ghost"}
     if "instances/" in path:
         return {"kind": "ping"}
     return {"kind": "restart_task" if "/tasks/" in path else "ping", "reason": "why", "target_mode": "all_online"}
@@ -124,7 +127,8 @@ def test_roles_hold_on_every_route(path, verb, least, role):
 
     if role.rank < least.rank:
         assert response.status_code == 403
-        refused = "insufficient role" if "tokens" in path else "insufficient role for command execution"
+        is_command = "tokens" not in path and not path.endswith(("/archive", "/restore", "/forget"))
+        refused = "insufficient role for command execution" if is_command else "insufficient role"
         assert response.json() == {"detail": refused}
     else:
         assert response.status_code in {200, 404}
