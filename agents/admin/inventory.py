@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from agents.admin.archiving import SELECTED_MAX, tell_archived
 from agents.models.instance import Dialect
-from agents.selectors.inventory import Scope, VersionCount, Versions, capabilities, drifts, fleet_parts, versions
+from agents.selectors.inventory import Composition, Scope, VersionCount, Versions, capabilities
 from agents.selectors.suspects import WHAT_TO_DO, WHY, duplicates, stale
 from agents.services.archive import archive_instances
 from controlplane.access.actors import actor_of
@@ -35,13 +35,13 @@ TITLES = {
 
 
 def inventory_page(request: HttpRequest) -> HttpResponse:
-    """About twenty statements, whatever the size of the fleet."""
+    """About fifteen statements, whatever the size of the fleet."""
     if not request.user.has_perm("agents.view_instance"):
         raise PermissionDenied
     scope = _scope(request)
     request.current_app = admin.site.name
-    parts = fleet_parts(scope)
-    drift_count, drifted = drifts(scope)
+    composition = Composition(scope)
+    drift_count, drifted = composition.drifts()
     able = capabilities(scope)
     stale_count, stale_ones = stale(scope, now=timezone.now())
     duplicate_count, groups = duplicates(scope)
@@ -50,8 +50,8 @@ def inventory_page(request: HttpRequest) -> HttpResponse:
         "title": _("Inventory"),
         "is_fullwidth": "1",
         "scope": scope,
-        "parts": [{"row": part, "dialect": Dialect(part.dialect).label} for part in parts],
-        "versions": [_bars(each) for each in versions(scope, limit=VERSIONS_SHOWN)],
+        "parts": [{"row": part, "dialect": Dialect(part.dialect).label} for part in composition.parts()],
+        "versions": [_bars(each) for each in composition.versions(limit=VERSIONS_SHOWN)],
         "drift_count": drift_count,
         "drifts": drifted[:DRIFTS_SHOWN],
         "more_drifts": max(0, drift_count - DRIFTS_SHOWN),

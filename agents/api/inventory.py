@@ -2,18 +2,25 @@
 
 from typing import Any
 
+from django.http.response import HttpResponseBase
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.response import Response
 
+from agents.api.filters import InventoryFilters
 from agents.api.fleet import FleetView
 from agents.api.queries import name
-from agents.api.serializers import InstanceSerializer, optional_text
-from agents.models.instance import Dialect
-from agents.selectors.inventory import Scope, capabilities, drifts, fleet_parts, versions
+from agents.api.serializers import InstanceSerializer, optional_text, optional_time
+from agents.models import Instance, InstanceFacts
+from agents.models.instance import Connectivity, Dialect
+from agents.selectors.facts import facts_of, known_facts
+from agents.selectors.instances import instances
+from agents.selectors.inventory import Composition, Scope, capabilities
 from agents.selectors.suspects import WHAT_TO_DO, WHY, duplicates, stale
-from controlplane.common.rest.fields import FlagField, QuerySerializer
+from controlplane.common.rest.collections import Collection
+from controlplane.common.rest.fields import FlagField, ObjectField, QuerySerializer, iso
+from controlplane.common.rest.sparse import SparseSerializer
 from controlplane.common.rest.views import endpoint
 
 
@@ -34,6 +41,62 @@ class ScopeView(FleetView):
     def scope(self) -> Scope:
         named = {key: self.query[key] for key in ("dialect", "environment", "service") if key in self.query}
         return Scope(**named, environments=self.environments)
+
+
+class InstanceFactsSerializer(serializers.Serializer[InstanceFacts]):
+    instance_id = serializers.UUIDField()
+    facts = ObjectField(help_text="What the instance says of itself and its host, as it came.")
+    changed_at = optional_time(help_text="When they were last other than before; null where there are none.")
+
+
+class InstanceFactsView(FleetView):
+    @endpoint("Facts of one instance", responds=InstanceFactsSerializer, refusals=(404,), tagged=True)
+    def get(self) -> Response:
+        found = facts_of(self.params["instance_id"], environments=self.environments)
+        return Response(InstanceFactsSerializer(found).data)
+
+
+class InventorySerializer(SparseSerializer):
+    """An instance with its facts."""
+
+    id = serializers.UUIDField()
+    dialect = serializers.ChoiceField(choices=Dialect.choices)
+    external_id = serializers.CharField()
+    service_name = serializers.CharField(source="service.name")
+    environment = serializers.CharField(source="service.environment")
+    node_name = serializers.CharField(allow_blank=True)
+    hostname = optional_text()
+    connectivity = serializers.ChoiceField(choices=Connectivity.choices)
+    facts = serializers.SerializerMethodField()
+    facts_changed_at = serializers.SerializerMethodField()
+
+    @extend_schema_field({"type": "object", "additionalProperties": {}})
+    def get_facts(self, instance: Instance) -> dict[str, Any]:
+        found = known_facts(instance)
+        return found.facts if found else {}
+
+    @extend_schema_field({"type": "string", "format": "date-time", "nullable": True})
+    def get_facts_changed_at(self, instance: Instance) -> str | None:
+        found = known_facts(instance)
+        return iso(found.changed_at) if found else None
+
+
+INVENTORY: Collection[Instance] = Collection(
+    name="inventory",
+    item=InventorySerializer,
+    filters=InventoryFilters,
+    orderings={"created_at": ("created_at", "id"), "node_name": ("node_name", "id")},
+    default="-created_at",
+)
+
+
+class InventoryView(FleetView):
+    """Newest first. `cursor` leads on: the `next_cursor` of the answer before."""
+
+    @endpoint("Instances with their facts", query=INVENTORY.query, responds=INVENTORY.page, tagged=True)
+    def get(self) -> HttpResponseBase:
+        rows = instances(environments=self.environments, archived=self.query["archived"]).select_related("facts")
+        return INVENTORY.answer(self, rows)
 
 
 class FleetPartSerializer(serializers.Serializer[Any]):
@@ -92,9 +155,10 @@ class VersionsView(ScopeView):
 
     @endpoint("Versions in the fleet", query=VersionsQuery, responds=VersionsSerializer)
     def get(self) -> Response:
-        mixed_services, mixed = drifts(self.scope)
-        found = {each.field: each for each in versions(self.scope, by_service=self.query.get("by_service", False))}
-        answer = {**found, "fleet": fleet_parts(self.scope), "mixed_services": mixed_services, "mixed": mixed}
+        composition = Composition(self.scope)
+        mixed_services, mixed = composition.drifts()
+        found = {each.field: each for each in composition.versions(by_service=self.query.get("by_service", False))}
+        answer = {**found, "fleet": composition.parts(), "mixed_services": mixed_services, "mixed": mixed}
         return Response(VersionsSerializer(answer).data)
 
 

@@ -12,6 +12,8 @@ urlpatterns = [
     path("instances/<name:instance_id>/restore", archive.InstanceRestoreView.as_view()),
     path("services/<name:service_name>/archive", archive.ServiceArchiveView.as_view()),
     path("services/<name:service_name>/restore", archive.ServiceRestoreView.as_view()),
+    path("instances/<name:instance_id>/facts", inventory.InstanceFactsView.as_view()),
+    path("inventory", inventory.InventoryView.as_view()),
     path("inventory/versions", inventory.VersionsView.as_view()),
     path("inventory/capabilities", inventory.CapabilitiesView.as_view()),
     path("inventory/suspects", inventory.SuspectsView.as_view()),

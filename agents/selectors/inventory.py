@@ -8,12 +8,12 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final, NamedTuple
 
-from django.db.models import Count, F, Max, Min, Q, QuerySet, TextField
+from django.db.models import Count, Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
-from agents.models import Instance, Session
+from agents.models import Instance, Service, Session
 from agents.models.instance import Connectivity
 from agents.selectors.instances import kept
 from agents.selectors.visibility import Environments, within
@@ -24,7 +24,6 @@ VERSIONS_MAX: Final = 500
 DRIFT_MAX: Final = 50
 LACKING_MAX: Final = 100
 _LACKING_GROUPS_MAX: Final = 20
-_ONLINE = Count("pk", filter=Q(connectivity=Connectivity.ONLINE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +64,6 @@ class FleetPart:
     never_reported: int
 
 
-def fleet_parts(scope: Scope) -> list[FleetPart]:
-    """How many instances there are of each dialect in each environment. One statement."""
-    grouped = (
-        scope.instances()
-        .values_list("dialect", "service__environment")
-        .annotate(
-            instances=Count("pk"),
-            online=_ONLINE,
-            offline=Count("pk", filter=Q(connectivity=Connectivity.OFFLINE)),
-            never=Count("pk", filter=Q(connectivity=Connectivity.NEVER_REPORTED)),
-        )
-    )
-    return [FleetPart(*row) for row in grouped.order_by("dialect", "service__environment")]
-
-
 @dataclass(frozen=True, slots=True)
 class VersionCount:
     """How many run one version; `service_name` is empty where services are not told apart."""
@@ -94,27 +78,11 @@ class VersionCount:
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """The commonest first; `left_out` are the instances of those beyond VERSIONS_MAX."""
+    """The commonest first; `left_out` are the instances of those beyond the limit."""
 
     field: str
     items: list[VersionCount]
     left_out: int
-
-
-def versions(scope: Scope, *, by_service: bool = False, limit: int = VERSIONS_MAX) -> list[Versions]:
-    """The versions of agents, of what they were deployed with and of Python. Three statements; three more, for what is
-    left out, where there are more than `limit`."""
-    return [_versions(scope, name, by_service, limit) for name in VERSION_FIELDS]
-
-
-def _versions(scope: Scope, name: str, by_service: bool, limit: int) -> Versions:
-    keys = ["dialect", "service__environment", *(["service__name"] if by_service else []), name]
-    counted = scope.instances().values_list(*keys).annotate(instances=Count("pk"), online=_ONLINE)
-    rows: Sequence[Any] = list(counted.order_by("-instances", *keys)[: limit + 1])
-    shown = rows[:limit]
-    items = [VersionCount(row[0], row[1], row[2] if by_service else "", *row[-3:]) for row in shown]
-    left_out = scope.instances().count() - sum(item.instances for item in items) if len(rows) > limit else 0
-    return Versions(name, items, left_out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,34 +95,90 @@ class Drift:
     versions: list[tuple[str, str, int]]
 
 
-def drifts(scope: Scope) -> tuple[int, list[Drift]]:
-    """How many services are of mixed versions, and the first DRIFT_MAX of them by name. Three statements."""
-    mixed = (
-        scope.instances()
-        .filter(connectivity=Connectivity.ONLINE)
-        .values("service_id")
-        .annotate(
-            low=Min("deployment_version"),
-            high=Max("deployment_version"),
-            agent_low=Min("agent_version"),
-            agent_high=Max("agent_version"),
-        )
-        .filter(Q(low__lt=F("high")) | Q(agent_low__lt=F("agent_high")))
-    )
-    ids = list(mixed.order_by("service__environment", "service__name").values_list("service_id", flat=True))
-    rows = (
-        kept()
-        .filter(connectivity=Connectivity.ONLINE, service__in=ids[:DRIFT_MAX])
-        .order_by()
-        .values_list("service_id", "service__name", "service__environment", "deployment_version", "agent_version")
-        .annotate(count=Count("pk"))
-        .order_by("service__environment", "service__name", "-count", "deployment_version", "agent_version")
-    )
-    found: dict[int, Drift] = {}
-    for service_id, name, environment, deployment, agent, count in rows:
-        drift = found.setdefault(service_id, Drift(service_id, name, environment, []))
-        drift.versions.append((deployment, agent, count))
-    return len(ids), list(found.values())
+class _Group(NamedTuple):
+    """Instances that are alike."""
+
+    service_id: int
+    dialect: str
+    agent_version: str
+    deployment_version: str
+    python_version: str
+    connectivity: str
+    size: int
+
+    @property
+    def online(self) -> int:
+        return self.size if self.connectivity == Connectivity.ONLINE else 0
+
+
+class Composition:
+    """What the fleet is made of: two statements when it is made, one scan of the instances and the services.
+
+    Memory: one row for each group of instances of a service that are alike in all that is told here.
+    """
+
+    def __init__(self, scope: Scope) -> None:
+        columns = _Group._fields[:-1]
+        counted = scope.instances().values_list(*columns).annotate(n=Count("pk"))
+        self._groups = [_Group(*row) for row in counted]
+        rows = Service.objects.values_list("pk", "name", "environment")
+        self._services = {pk: (name, environment) for pk, name, environment in rows}
+
+    def parts(self) -> list[FleetPart]:
+        """By dialect and environment."""
+        counts: Counter[tuple[str, str, str]] = Counter()
+        for group in self._groups:
+            counts[group.dialect, self._environment(group), group.connectivity] += group.size
+        return [
+            FleetPart(
+                dialect,
+                environment,
+                sum(counts[dialect, environment, each] for each in Connectivity.values),
+                *(counts[dialect, environment, each] for each in _PART_ORDER),
+            )
+            for dialect, environment in sorted({key[:2] for key in counts})
+        ]
+
+    def versions(self, *, by_service: bool = False, limit: int = VERSIONS_MAX) -> list[Versions]:
+        """The versions of agents, of what they were deployed with and of Python."""
+        return [self._versions(name, by_service, limit) for name in VERSION_FIELDS]
+
+    def _versions(self, name: str, by_service: bool, limit: int) -> Versions:
+        counts: Counter[tuple[str, str, str, str]] = Counter()
+        online: Counter[tuple[str, str, str, str]] = Counter()
+        for group in self._groups:
+            service_name, environment = self._services.get(group.service_id, _GONE)
+            key = (group.dialect, environment, service_name if by_service else "", getattr(group, name))
+            counts[key] += group.size
+            online[key] += group.online
+        ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        items = [VersionCount(*key, count, online[key]) for key, count in ordered[:limit]]
+        return Versions(name, items, sum(count for _key, count in ordered[limit:]))
+
+    def drifts(self) -> tuple[int, list[Drift]]:
+        """How many services are of mixed versions, and the first DRIFT_MAX of them by environment and name."""
+        found: defaultdict[int, Counter[tuple[str, str]]] = defaultdict(Counter)
+        for group in self._groups:
+            if group.online:
+                found[group.service_id][group.deployment_version, group.agent_version] += group.online
+        mixed = [pk for pk, versions in found.items() if len(versions) > 1]
+        mixed.sort(key=lambda pk: self._services.get(pk, _GONE)[::-1])
+        return len(mixed), [
+            Drift(
+                pk,
+                *self._services.get(pk, _GONE),
+                [(*key, n) for key, n in sorted(found[pk].items(), key=lambda item: (-item[1], item[0]))],
+            )
+            for pk in mixed[:DRIFT_MAX]
+        ]
+
+    def _environment(self, group: _Group) -> str:
+        return self._services.get(group.service_id, _GONE)[1]
+
+
+_PART_ORDER: Final = (Connectivity.ONLINE, Connectivity.OFFLINE, Connectivity.NEVER_REPORTED)
+# A service that was forgotten between the two statements.
+_GONE: Final = ("", "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,12 +56,13 @@ class Duplicate:
 def stale(scope: Scope, *, now: datetime) -> tuple[int, list[StaleInstance]]:
     """How many were not heard of for STALE_AFTER_DAYS, and the first STALE_MAX, the longest silent first.
 
-    Two statements.
+    One statement; a second where there are more than that.
     """
     rows = stale_instances(scope, now=now)
-    shown = rows.select_related("service").order_by(F("last_seen_at").asc(nulls_first=True), "created_at", "pk")
-    return rows.count(), [
-        StaleInstance(row, "stale_offline" if row.last_seen_at else "stale_never_reported") for row in shown[:STALE_MAX]
+    ordered = rows.select_related("service").order_by(F("last_seen_at").asc(nulls_first=True), "created_at", "pk")
+    found = list(ordered[: STALE_MAX + 1])
+    return rows.count() if len(found) > STALE_MAX else len(found), [
+        StaleInstance(row, "stale_offline" if row.last_seen_at else "stale_never_reported") for row in found[:STALE_MAX]
     ]
 
 
@@ -78,7 +79,7 @@ def stale_instances(scope: Scope, *, now: datetime) -> QuerySet[Instance]:
 def duplicates(scope: Scope) -> tuple[int, list[Duplicate]]:
     """How many groups of instances may be one each, and the first DUPLICATES_MAX of each sort, the largest first.
 
-    Nine statements at most.
+    Six statements; one more for each sort of which there are more.
     """
     found = [_same_hostname(scope), _same_mac(scope), _same_process(scope)]
     return sum(count for count, _groups in found), [each for _count, groups in found for each in groups]
@@ -95,8 +96,7 @@ def _same_mac(scope: Scope) -> tuple[int, list[Duplicate]]:
         instance__in=scope.instances().filter(dialect__in=HOST_DIALECTS).values("pk")
     ).order_by()
     grouped = addresses.values("instance__dialect", "mac").annotate(count=Count("instance")).filter(count__gt=1)
-    total = grouped.count()
-    found = list(grouped.order_by("-count", "mac")[:DUPLICATES_MAX]) if total else []
+    total, found = _counted(grouped, grouped.order_by("-count", "mac"))
     members: dict[tuple[str, str], list[Instance]] = {}
     rows = addresses.filter(mac__in=[row["mac"] for row in found]).select_related("instance__service")
     for address in rows.order_by("mac", "instance") if found else ():
@@ -122,10 +122,9 @@ def _groups(
     why: str, grouped: Any, keys: Sequence[str], named: QuerySet[Instance], *, shared: Sequence[str]
 ) -> tuple[int, list[Duplicate]]:
     """How many groups, and the largest with their members."""
-    total = grouped.count()
-    if not total:
+    total, found = _counted(grouped, grouped.order_by("-count", *keys))
+    if not found:
         return 0, []
-    found = list(grouped.order_by("-count", *keys)[:DUPLICATES_MAX])
     hostnames = {row["hostname"] for row in found}
     members: dict[tuple[object, ...], list[Instance]] = {}
     for row in named.filter(hostname__in=hostnames).select_related("service").order_by("-last_seen_at", "pk"):
@@ -139,3 +138,9 @@ def _groups(
         )
         for row in found
     ]
+
+
+def _counted(grouped: Any, ordered: Any) -> tuple[int, list[Any]]:
+    """How many groups there are, and the first DUPLICATES_MAX; one statement where there are no more."""
+    found = list(ordered[: DUPLICATES_MAX + 1])
+    return grouped.count() if len(found) > DUPLICATES_MAX else len(found), found[:DUPLICATES_MAX]

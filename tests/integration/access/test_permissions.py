@@ -200,6 +200,7 @@ DONE_TO = {
     ("agents.instance", "archive"): lambda: InstanceFactory(offline=True),
     ("agents.instance", "restore"): lambda: InstanceFactory(offline=True, archived_at=timezone.now()),
     ("agents.instance", "forget"): lambda: InstanceFactory(offline=True, node_name="ghost"),
+    ("agents.service", "archive"): ServiceFactory,
     ("agents.service", "restore"): lambda: ServiceFactory(archived_at=timezone.now()),
     ("agents.service", "forget"): lambda: ServiceFactory(name="ghost"),
 }

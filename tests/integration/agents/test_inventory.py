@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from agents.models import Event, HostAddress, Instance
-from agents.selectors.inventory import Scope, capabilities, drifts, fleet_parts, versions
+from agents.selectors.inventory import Composition, Scope, capabilities
 from agents.selectors.suspects import duplicates, stale
 from agents.services.inventory import addresses_in, store_facts
 from tests.factories.agents import ONESTEP_CAPABILITIES, InstanceFactory, ServiceFactory, SessionFactory
@@ -28,7 +28,7 @@ def test_the_fleet_is_counted_by_dialect_and_environment_without_the_archived():
     InstanceFactory(dialect="argus", service=prod)
     InstanceFactory(service=prod, archived_at=NOW)
 
-    parts = [(part.dialect, part.environment, part.instances, part.online) for part in fleet_parts(Scope())]
+    parts = [(part.dialect, part.environment, part.instances, part.online) for part in Composition(Scope()).parts()]
 
     assert parts == [("argus", "prod", 1, 0), ("onestep", "prod", 3, 2)]
 
@@ -39,8 +39,8 @@ def test_versions_are_counted_and_what_is_left_out_is_told():
     InstanceFactory(service=service, agent_version="1.11.0", offline=True)
     InstanceFactory(agent_version="")
 
-    agent = versions(Scope())[0]
-    [shown] = versions(Scope(), by_service=True, limit=1)[:1]
+    agent = Composition(Scope()).versions()[0]
+    [shown] = Composition(Scope()).versions(by_service=True, limit=1)[:1]
 
     counted = [(item.version, item.instances, item.online, item.service_name) for item in agent.items]
     assert counted == [("1.15.0", 3, 3, ""), ("", 1, 0, ""), ("1.11.0", 1, 0, "")]
@@ -54,7 +54,7 @@ def test_a_service_of_mixed_versions_is_found():
     InstanceFactory(service=one, deployment_version="2", online=True)
     InstanceFactory(service=one, deployment_version="1", offline=True)
 
-    count, [drift] = drifts(Scope())
+    count, [drift] = Composition(Scope()).drifts()
 
     assert (count, drift.service_id, drift.versions) == (1, mixed.pk, [("2", "", 2), ("1", "", 1)])
 
