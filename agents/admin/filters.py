@@ -14,6 +14,7 @@ from agents.labels import Selector, SelectorInvalid, parse
 from agents.models import Instance
 from agents.models.command import CommandKind
 from agents.models.event import EventKind
+from agents.selectors.facts import TEXT_MAX, FactInvalid, parse_fact, with_fact
 from agents.selectors.groups import GroupUnknown, groups, selector_of
 from agents.selectors.instances import ARCHIVED, Archived, archived_q
 from agents.selectors.labels import matches_q, matching
@@ -48,6 +49,27 @@ class ArchivedFilter(DropdownFilter):  # type: ignore[misc]
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         chosen: Archived = next((each for each in ARCHIVED if each == self.value()), "false")
         return queryset.filter(*archived_q(chosen))
+
+
+class FactFilter(DropdownFilter):  # type: ignore[misc]
+    """Instances with a fact, written as path=value. Pages lead here with it chosen, and one may be written into the
+    address; there are too many to choose from."""
+
+    title = _("fact")
+    parameter_name = "fact"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        chosen = request.GET.get(self.parameter_name)
+        return [(chosen, chosen)] if chosen else []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if not self.value():
+            return queryset
+        try:
+            return queryset.filter(with_fact(parse_fact(str(self.value())[:TEXT_MAX].replace("\0", ""))))
+        except FactInvalid as error:
+            messages.error(request, str(error))
+            return queryset.none()
 
 
 class OccurredFilter(DropdownFilter):  # type: ignore[misc]

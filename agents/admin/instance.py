@@ -1,5 +1,6 @@
 """Instances: the state of each running agent, live, and the form that sends it commands."""
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,7 +22,7 @@ from agents.admin import columns
 from agents.admin.archiving import InstanceArchivingAdmin
 from agents.admin.bulk import BulkCommandMixin
 from agents.admin.fan_out_form import send_url
-from agents.admin.filters import ArchivedFilter, GroupFilter, SelectorFilter
+from agents.admin.filters import ArchivedFilter, FactFilter, GroupFilter, SelectorFilter
 from agents.admin.labels import LabelsMixin
 from agents.admin.sending import (
     Choices,
@@ -34,18 +35,20 @@ from agents.admin.sending import (
     task_buttons,
     typed,
 )
-from agents.models import Command, Instance
+from agents.models import Command, Instance, InstanceFacts
 from agents.selectors.events import notable_events
+from agents.selectors.facts import TEXT_MAX, known_facts
 from agents.selectors.presence import Presence, conflict_state, presence, presences
 from controlplane.access.actors import actor_of
 from controlplane.common.errors import ControlPlaneError, Forbidden, Invalid, Unauthorized
 from controlplane.console.admin import redirect_to_login_again
-from controlplane.console.formatting import NOTHING, admin_url, age
+from controlplane.console.formatting import NOTHING, admin_url, age, pretty_json
 from tasks_app.models import TaskControls
 from tasks_app.services.commands import order_command
 
 EVENTS_SHOWN = 20
 COMMANDS_SHOWN = 10
+FACTS_SHOWN = 200
 
 
 @admin.register(Instance)
@@ -68,6 +71,7 @@ class InstanceAdmin(LabelsMixin, BulkCommandMixin, InstanceArchivingAdmin):
         ("dialect", ChoicesDropdownFilter),
         SelectorFilter,
         GroupFilter,
+        FactFilter,
         "service__environment",
         ("service", AutocompleteSelectFilter),
     )
@@ -136,9 +140,12 @@ class InstanceAdmin(LabelsMixin, BulkCommandMixin, InstanceArchivingAdmin):
     def page_context(self, request: HttpRequest, obj: Instance) -> dict[str, object]:
         live = self._live_context(request, obj)
         choices: Choices = live["choices"]
+        facts = known_facts(obj)
         return {
             **live,
             **self.archiving_context(request, obj),
+            "facts": fact_rows(facts),
+            "facts_changed_at": facts.changed_at if facts else None,
             "form": OrderForm(initial=prefilled(request), choices=choices, surface=Command.Surface.INSTANCE),
             "form_open": "kind" in request.GET,
             "form_action": admin_url("agents_instance_send", obj.pk),
@@ -214,6 +221,22 @@ def _ways_on(request: HttpRequest) -> dict[str, str]:
 
 # What a list may be asked for without meaning other instances.
 _HARMLESS = frozenset({"o", "p", "all"})
+
+
+def fact_rows(stored: InstanceFacts | None) -> list[Mapping[str, Any]]:
+    """The facts by name: a plain value with the list of those that share it, what nests as JSON to unfold."""
+    rows: list[Mapping[str, Any]] = []
+    for name, value in sorted((stored.facts if stored else {}).items())[:FACTS_SHOWN]:
+        if isinstance(value, dict | list):
+            rows.append({"name": name, "nested": pretty_json(value), "count": len(value)})
+            continue
+        text = value if isinstance(value, str) else json.dumps(value)
+        path = name.replace(".", "\\.")
+        written = f"{path}={json.dumps(value, ensure_ascii=False)}"
+        can_be_sought = '"' not in name and len(written) <= TEXT_MAX
+        url = admin_url("agents_instance_changelist", fact=written) if can_be_sought else ""
+        rows.append({"name": name, "value": text, "url": url})
+    return rows
 
 
 def _controls(instance: Instance) -> TaskControls | None:

@@ -14,6 +14,8 @@ from agents.models.command import CommandKind
 from agents.models.event import NOTABLE, ROUTINE_KINDS, EventKind
 from agents.models.instance import Connectivity, Dialect, Health
 from agents.selectors.events import services_with_task
+from agents.selectors.facts import TEXT_MAX as FACT_TEXT_MAX
+from agents.selectors.facts import WORDS_MIN, Fact, FactInvalid, mentioning_q, parse_fact, with_fact
 from agents.selectors.history import mentioning
 from controlplane.common.rest.fields import FlagField, IdField, TextField, TimestampField
 from controlplane.common.rest.filters import ApiFilter, CommaField, Filters, any_of, exact_name, exactly, named
@@ -23,6 +25,8 @@ SERVICE_HELP = "Exact name of the service."
 ENVIRONMENT_HELP = "Exact name of the environment."
 TASK_HELP = "Exact name of the task."
 PART_MAX = 255
+FACTS_MAX = 10
+FACT_HELP = "`path=value`, as in `cpu_number=8` or `os.name=linux`; repeat it for several, which must all hold."
 SERVICES_MAX = 200
 
 
@@ -41,12 +45,36 @@ def by_id(path: str) -> ApiFilter:
     return ApiFilter(IdField(required=False), exactly(path))
 
 
+class FactsField(serializers.ListField):
+    """Conditions on facts, each a Fact; all must hold."""
+
+    child = TextField(max_length=FACT_TEXT_MAX)
+    default_error_messages = {"fact": "{problem}"}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(required=False, max_length=FACTS_MAX, help_text=FACT_HELP, **kwargs)
+
+    def to_internal_value(self, data: Any) -> list[Fact]:
+        try:
+            return [parse_fact(text) for text in super().to_internal_value(data)]
+        except FactInvalid as exc:
+            self.fail("fact", problem=str(exc))
+
+
+def _with_facts(facts: list[Fact]) -> Q:
+    matched = Q()
+    for fact in facts:
+        matched &= with_fact(fact)
+    return matched
+
+
 class InstanceFilters(Filters):
     service = named("service__name", SERVICE_HELP)
     environment = named("service__environment", ENVIRONMENT_HELP)
     dialect = any_of("dialect", Dialect)
     connectivity = any_of("connectivity", Connectivity)
     health = any_of("health", Health)
+    fact = ApiFilter(FactsField(), _with_facts)
     # Applied by the selector, also where it is not given.
     archived = ApiFilter(archived_choice(), lambda _archived: Q())
     selector = selector_filter(of_itself)
@@ -59,6 +87,18 @@ class InstanceFilters(Filters):
             help_text="Sought in node names, host names, ids and service names, in any case.",
         ),
         _holds,
+    )
+
+
+class InventoryFilters(InstanceFilters):
+    facts = ApiFilter(
+        TextField(
+            required=False,
+            min_length=WORDS_MIN,
+            max_length=PART_MAX,
+            help_text="Sought in all names and values of facts, in any case; this reads all facts.",
+        ),
+        mentioning_q,
     )
 
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from agents.api import archive, checks, groups, history, labels, tokens, views
+from agents.api import archive, checks, groups, history, inventory, labels, tokens, views
 from agents.api.live.views import UiStreamView
 
 urlpatterns = [
@@ -14,6 +14,11 @@ urlpatterns = [
     path("services/<name:service_name>/archive", archive.ServiceArchiveView.as_view()),
     path("services/<name:service_name>/restore", archive.ServiceRestoreView.as_view()),
     path("instances/<name:instance_id>/labels", labels.InstanceLabelsView.as_view()),
+    path("instances/<name:instance_id>/facts", inventory.InstanceFactsView.as_view()),
+    path("inventory", inventory.InventoryView.as_view()),
+    path("inventory/versions", inventory.VersionsView.as_view()),
+    path("inventory/capabilities", inventory.CapabilitiesView.as_view()),
+    path("inventory/suspects", inventory.SuspectsView.as_view()),
     path("sessions", views.SessionsView.as_view()),
     path("commands", views.CommandsView.as_view()),
     path("commands/<name:command_id>", views.CommandView.as_view()),

@@ -7,7 +7,7 @@ from agents.models.event import Event
 from agents.models.fan_out import FanOut, FanOutTarget
 from agents.models.group import Group
 from agents.models.instance import Instance
-from agents.models.inventory import InstanceFacts, InstanceLabels
+from agents.models.inventory import HostAddress, InstanceFacts, InstanceLabels
 from agents.models.node import Node, NodeCounter, NodesFile
 from agents.models.removal import Removal
 from agents.models.replica import Replica
@@ -26,6 +26,7 @@ __all__ = [
     "FanOut",
     "FanOutTarget",
     "Group",
+    "HostAddress",
     "Instance",
     "InstanceFacts",
     "InstanceLabels",

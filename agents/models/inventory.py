@@ -54,3 +54,27 @@ class InstanceFacts(models.Model):
 
     def __str__(self) -> str:
         return str(self.instance_id)
+
+
+class HostAddress(models.Model):
+    """A network address (MAC) that the facts of an instance hold, in lower case with colons. Written with the facts."""
+
+    id = models.BigAutoField(primary_key=True)
+    instance = models.ForeignKey(
+        Instance,
+        on_delete=models.CASCADE,
+        # The constraint begins with it.
+        db_index=False,
+        related_name="host_addresses",
+        verbose_name=_("instance"),
+    )
+    mac = models.CharField(_("MAC address"), max_length=17)
+
+    class Meta:
+        verbose_name = _("host address")
+        verbose_name_plural = _("host addresses")
+        constraints = [models.UniqueConstraint(fields=("instance", "mac"), name="host_address")]
+        indexes = [models.Index(fields=("mac",), name="host_address_mac")]
+
+    def __str__(self) -> str:
+        return self.mac

@@ -12,6 +12,8 @@ from agents.models import Instance, Removal, Service
 from agents.services.archive import is_present, lock_instances
 from agents.services.errors import InstanceOnline, NameNotRepeated, RemovalRunning
 from controlplane.common.actors import Actor
+from controlplane.common.changes import ChangeKind, change_of, record_changes
+from controlplane.common.snapshots import Difference
 
 
 def name_to_repeat(target: Instance | Service) -> str:
@@ -40,6 +42,7 @@ def forget_instance(instance: Instance, *, name: str, actor: Actor) -> Removal:
     Instance.objects.filter(pk=instance.pk).update(
         forget_requested_at=removal.requested_at, archived_at=rows[0].archived_at or removal.requested_at
     )
+    _tell(instance, removal, actor)
     return removal
 
 
@@ -66,6 +69,7 @@ def forget_service(service: Service, *, name: str, actor: Actor) -> Removal:
     at = removal.requested_at
     service.instances.update(forget_requested_at=at, archived_at=at)
     Service.objects.filter(pk=service.pk).update(forget_requested_at=at, archived_at=at)
+    _tell(service, removal, actor)
     return removal
 
 
@@ -73,6 +77,12 @@ def _ensure_repeated(target: Instance | Service, name: str) -> None:
     wanted = name_to_repeat(target)
     if name != wanted:
         raise NameNotRepeated(gettext('Type "%s" to have it forgotten for good.') % wanted, field="name")
+
+
+def _tell(target: Instance | Service, removal: Removal, actor: Actor) -> None:
+    """As a change of what has a name, not as an event of the instance: that one would go with it."""
+    what = Difference(after={"forget_requested_at": removal.requested_at.isoformat()})
+    record_changes([change_of(ChangeKind.CHANGED, target, actor=actor, what=what)])
 
 
 def _removal(kind: Removal.Kind, target: Instance | Service, environment: str, actor: Actor) -> Removal:

@@ -1,6 +1,7 @@
 """Facts: what instances say of themselves and their hosts, kept as it came and written only where it changed."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 from uuid import UUID
@@ -8,9 +9,9 @@ from uuid import UUID
 import msgspec
 from django.utils import timezone
 
-from agents.models import InstanceFacts
+from agents.models import HostAddress, InstanceFacts
 from agents.services.reports import Hello
-from controlplane.common.bulk import upsert
+from controlplane.common.bulk import insert_new, upsert
 from controlplane.common.clean import clean_json
 
 Facts = dict[str, Any]
@@ -24,6 +25,9 @@ _CUT_NAMES = 20
 _CUT_NAME_CHARS = 100
 # Room for the mark and its brackets.
 _CUT_RESERVE_BYTES = 16 * 1024
+ADDRESSES_MAX = 64
+_MAC = re.compile(r'"((?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2})"')
+_NO_MAC = "00:00:00:00:00:00"
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -32,22 +36,23 @@ def store_facts(said: Iterable[tuple[UUID, Mapping[str, object]]]) -> set[UUID]:
 
     Facts are objects of JSON. They are stored as they came but for what no database keeps (`clean_json`) and for what
     exceeds FACTS_MAX_BYTES: then the smallest top-level entries are kept and CUT_KEY tells of the rest. Of several
-    for one instance the last counts. Call it inside the transaction that knows the instances exist. Cost: one read
-    of digests, and one statement more where something changed.
+    for one instance the last counts. Network addresses among them are kept beside. Call it inside the transaction that
+    knows the instances exist. Cost: one read of digests, and up to three statements more where something changed.
     """
     given = dict(said)
     if not given:
         return set()
     digests = dict(InstanceFacts.objects.filter(pk__in=given).values_list("pk", "digest"))
-    return write_changed_facts(
-        (instance_id, facts, digests.get(instance_id, "")) for instance_id, facts in given.items()
-    )
+    changed = write_changed_facts((key, facts, digests.get(key, "")) for key, facts in given.items())
+    if changed:
+        _write_addresses({key: given[key] for key in changed})
+    return changed
 
 
 def write_changed_facts(said: Iterable[tuple[UUID, Mapping[str, object], str]]) -> set[UUID]:
     """The same for a caller that has read the digests already: each instance once, with what digest is stored or "".
 
-    Cost: one statement where something changed, none otherwise.
+    Network addresses are not looked for. Cost: one statement where something changed, none otherwise.
     """
     now = timezone.now()
     changed: list[tuple[UUID, Facts, str, object]] = []
@@ -57,6 +62,23 @@ def write_changed_facts(said: Iterable[tuple[UUID, Mapping[str, object], str]]) 
             changed.append((instance_id, kept, digest, now))
     upsert(InstanceFacts, ("instance_id", "facts", "digest", "changed_at"), changed)
     return {row[0] for row in changed}
+
+
+def _write_addresses(given: Mapping[UUID, Mapping[str, object]]) -> None:
+    HostAddress.objects.filter(instance__in=given).delete()
+    rows = [(key, mac) for key in sorted(given) for mac in addresses_in(given[key])]
+    insert_new(HostAddress, ("instance_id", "mac"), rows)
+
+
+def addresses_in(facts: Mapping[str, object]) -> list[str]:
+    """The MAC addresses that stand anywhere in facts, sorted; those that are made up by software are left out.
+
+    Bridges of containers have the same ones on every host. At most ADDRESSES_MAX.
+    """
+    found = {match.lower().replace("-", ":") for match in _MAC.findall(_encode(clean_json(facts)).decode())}
+    # The second bit of the first octet: given by whoever administers the host, not by the maker of the card.
+    burnt_in = {mac for mac in found if not int(mac[:2], 16) & 0b11 and mac != _NO_MAC}
+    return sorted(burnt_in)[:ADDRESSES_MAX]
 
 
 def facts_bytes(facts: Mapping[str, object]) -> int:

@@ -34,6 +34,8 @@ PAGES: Final[Mapping[str, Mapping[str, Rule]]] = {
     # And for what stops an instance the role admin and a recent login.
     "admin/fan-outs/send/": {"GET": Role.OPERATOR, "POST": Role.OPERATOR},
     APP_LIST: STAFF,
+    "admin/inventory/": {"GET": Role.VIEWER},
+    "admin/inventory/archive/": {"POST": Role.OPERATOR},
     "admin/search/": STAFF,
     "admin/jsi18n/": STAFF,
     # And what it completes: it asks the admin of that model.

@@ -99,6 +99,11 @@ API_ROUTES: Final[Mapping[str, Mapping[str, Rule]]] = {
     # In a session it takes a recent login, too.
     "api/v1/instances/<name:instance_id>/forget": ADMINISTER,
     f"{SERVICE}/forget": ADMINISTER,
+    "api/v1/instances/<name:instance_id>/facts": READ,
+    "api/v1/inventory": READ,
+    "api/v1/inventory/versions": READ,
+    "api/v1/inventory/capabilities": READ,
+    "api/v1/inventory/suspects": READ,
     "api/v1/removals": READ,
     "api/v1/removals/<name:removal_id>": READ,
     "api/v1/commands": READ,

@@ -84,6 +84,12 @@ UNFOLD: dict[str, Any] = {
                         "permission": _may("agents.view_instance"),
                     },
                     _item(_("Sessions"), "link", "agents_session_changelist", "agents.view_session"),
+                    {
+                        "title": _("Inventory"),
+                        "icon": "inventory_2",
+                        "link": reverse_lazy("inventory"),
+                        "permission": _may("agents.view_instance"),
+                    },
                     _item(_("Removals"), "delete_sweep", "agents_removal_changelist", "agents.view_removal"),
                 ],
             },

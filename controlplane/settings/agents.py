@@ -28,6 +28,8 @@ AGENT_CONNECT_BURST = env.integer("AGENT_CONNECT_BURST", 1000, minimum=1)
 # agent of the contract takes 3 a second; what it kept during an outage (300) is read within some four seconds.
 AGENT_FRAMES_PER_S = env.integer("AGENT_FRAMES_PER_S", 50, minimum=1)
 AGENT_FRAME_BURST = env.integer("AGENT_FRAME_BURST", 100, minimum=1)
+# Who was not heard of for so many days is shown as one that may be archived.
+STALE_AFTER_DAYS = env.integer("STALE_AFTER_DAYS", 30, minimum=1)
 # Two live processes under one identity may take the session from each other this often at most.
 TAKEOVER_INTERVAL_S = env.integer("TAKEOVER_INTERVAL_S", 60, minimum=1)
 

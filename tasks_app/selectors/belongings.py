@@ -11,6 +11,7 @@ from agents.models import (
     Command,
     Event,
     FanOutTarget,
+    HostAddress,
     Instance,
     InstanceFacts,
     InstanceLabels,
@@ -62,6 +63,7 @@ OF_INSTANCE: Final[Sequence[Belonging]] = (
     Belonging("app_snapshot", AppSnapshot, ("instance_id",)),
     Belonging("session", Session, ("connected_at", "id")),
     Belonging("labels", InstanceLabels, ("instance_id",)),
+    Belonging("host_address", HostAddress, ("id",)),
     Belonging("facts", InstanceFacts, ("instance_id",)),
     Belonging("node", Node, ("instance_id",)),
 )

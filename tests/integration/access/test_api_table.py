@@ -102,6 +102,7 @@ def calls():
         "<name:command_id>": f"cmd_{uuid.uuid4().hex}",
         "<name:event_id>": "999999999",
         "<name:token_id>": "999999999",
+        "<name:removal_id>": str(uuid.uuid4()),
     }
     for route, rules in API_ROUTES.items():
         for verb, rule in rules.items():
@@ -121,6 +122,8 @@ def body_for(path):
         return {"labels": {"rack": "7"}}
     if path.endswith("tokens"):
         return {"name": "new"}
+    if path.partition("?")[0].endswith("forget"):
+        return {"name": "ghost"}
     if "instances/" in path:
         return {"kind": "ping"}
     return {"kind": "restart_task" if "/tasks/" in path else "ping", "reason": "why", "target_mode": "all_online"}

@@ -22,7 +22,7 @@ from django.utils import timezone
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
 
 from agents.gateways.onestep import consumer
-from agents.models import Event, Node
+from agents.models import Event, Node, Removal
 from agents.selectors.nodes import settings_mark
 from agents.services.nodes import Registration, register_node
 from controlplane import asgi, urls
@@ -40,6 +40,7 @@ from tests.factories import (
     BackgroundJobFactory,
     CommandFactory,
     EventFactory,
+    InstanceFactory,
     ReplicaFactory,
     ServiceFactory,
     SessionFactory,
@@ -186,6 +187,9 @@ ROWS = {
     "agents.command": CommandFactory,
     "agents.session": SessionFactory,
     "agents.event": EventFactory,
+    "agents.removal": lambda: Removal.objects.create(
+        kind="instance", target_id="1", name="n", environment="dev", requested_at=timezone.now()
+    ),
     "agents.replica": ReplicaFactory,
     "agents.backgroundjob": BackgroundJobFactory,
     "agents.agenttoken": AgentTokenFactory,
@@ -203,11 +207,22 @@ ROWS = {
 }
 # What the pages of rows take to do something, where that is more than nothing.
 PAGE_DATA = {
+    "agents/service/forget": {"name": "ghost"},
+    "agents/instance/forget": {"name": "ghost"},
     "agents/service/send": {"kind": "ping", "timeout_s": 10, "target_mode": "all_online"},
     "agents/instance/send": {"kind": "ping", "timeout_s": 10},
     "agents/instance/labels": {"labels": "rack=7"},
     "agents/node/configure": {"label": "gpu", "config": "{}", "seen": settings_mark(Node(config={}, label=[]))},
     "auth/user/password": {"password1": PASSWORD, "password2": PASSWORD},
+}
+# And what row, where it is another than that of ROWS; by the model and what is done.
+DONE_TO = {
+    ("agents.instance", "archive"): lambda: InstanceFactory(offline=True),
+    ("agents.instance", "restore"): lambda: InstanceFactory(offline=True, archived_at=timezone.now()),
+    ("agents.instance", "forget"): lambda: InstanceFactory(offline=True, node_name="ghost"),
+    ("agents.service", "archive"): ServiceFactory,
+    ("agents.service", "restore"): lambda: ServiceFactory(archived_at=timezone.now()),
+    ("agents.service", "forget"): lambda: ServiceFactory(name="ghost"),
 }
 QUERIES = {"admin/autocomplete/": "?app_label=agents&model_name=event&field_name=service&term="}
 OTHER_VALUES = {
@@ -342,7 +357,8 @@ def test_every_page_that_does_something_does_it_for_whom_the_table_says(caller):
         rule = rules_of(route).get("POST")
         if rule is None:
             continue
-        row, before = ROWS[label_of(route)](), acts_of(caller.name)
+        label, last = label_of(route), route.split("/")[-2]
+        row, before = DONE_TO.get((label, last), ROWS[label])(), acts_of(caller.name)
         page = "/".join([*route.split("/")[1:3], route.split("/")[-2]])
         response = caller.post(url_of(route, row), PAGE_DATA.get(page, {}))
         if (acts_of(caller.name) > before) != caller.may_page(rule):
@@ -396,11 +412,14 @@ def test_superuser_is_offered_exactly_the_actions_of_the_table():
 def test_every_action_is_done_for_whom_the_table_says(caller):
     wrong = []
     for label, action, rule in every_action():
-        row = schedule(enabled=action != "enable_tasks") if label.endswith("periodictask") else ROWS[label]()
+        make = DONE_TO.get((label, action.removesuffix("_selected")), ROWS[label])
+        row = schedule(enabled=action != "enable_tasks") if label.endswith("periodictask") else make()
         before = acts_of(caller.name)
         data = {"action": action, "_selected_action": [row.pk], "confirm": "yes", "post": "yes", "reason": "why"}
         data |= {"timeout_s": 10, "given": "rack=7"}
-        response = caller.post(reverse(f"admin:{label.replace('.', '_')}_changelist"), data)
+        url = reverse(f"admin:{label.replace('.', '_')}_changelist")
+        url += "?archived=all" if action == "restore_selected" else ""
+        response = caller.post(url, data)
         if (acts_of(caller.name) > before) != caller.may_page(rule):
             wrong.append((label, action, rule, response.status_code))
 
@@ -438,6 +457,7 @@ def test_every_api_route_and_verb_answers_as_the_table_says(caller, auth_mode, s
         for name, value in values.items():
             url = url.replace(name, value)
         url = url.replace("<name:instance_id>", "0" * 32).replace("<name:command_id>", f"cmd_{'0' * 32}")
+        url = url.replace("<name:removal_id>", "0" * 32)
         for verb, rule in rules.items():
             response = api_call(caller, verb, f"{url}?environment=dev")
             if rule is Door.AGENT:

@@ -17,7 +17,6 @@ from agents.models import (
     FanOut,
     FanOutTarget,
     Instance,
-    InstanceFacts,
     InstanceLabels,
     Node,
     Removal,
@@ -27,6 +26,7 @@ from agents.models import (
 )
 from agents.services import archive, forgetting
 from agents.services.errors import InstanceLeaving, InstanceOnline, NameNotRepeated, RemovalRunning
+from agents.services.inventory import store_facts
 from agents.services.replicas import start_replica
 from agents.services.sessions import open_sessions
 from controlplane.access.policy import LOGGED_IN_AT_KEY
@@ -87,7 +87,7 @@ def furnished(service=None):
     TaskControlsFactory(instance=instance)
     AppSnapshotFactory(instance=instance)
     InstanceLabels.objects.create(instance=instance)
-    InstanceFacts.objects.create(instance=instance, changed_at=now)
+    store_facts([(instance.pk, {"mac": "00:1B:44:11:3A:B7"})])
     number = Node.objects.count() + 1
     Node.objects.create(
         instance=instance, number=number, name=f"n{number}", type="a", version="1", registered_at=now, updated_at=now
@@ -108,6 +108,7 @@ OF_ONE = {
     "app_snapshot": 1,
     "session": ROWS,
     "labels": 1,
+    "host_address": 1,
     "facts": 1,
     "node": 1,
 }
@@ -173,7 +174,7 @@ def test_a_service_goes_with_its_tasks_events_and_instances():
     removal.refresh_from_db()
     both = {kind: count * len(instances) for kind, count in OF_ONE.items()}
     assert counts == removal.removed == both | {"service": 1, "task": 3, "event": both["event"] + 3}
-    assert everything_left() == {"Event": 1}
+    assert everything_left() == {"Event": 2}
 
 
 @pytest.mark.django_db
@@ -181,7 +182,8 @@ def test_the_end_is_told_with_who_asked_and_how_much_went():
     removal = forget(instance := furnished())
     run_to_the_end()
 
-    event = Event.objects.get()
+    asked, event = Event.objects.order_by("id")
+    assert (asked.kind, asked.actor, asked.subject) == ("object.changed", "ann", f"agents.instance:{instance.pk}")
     assert (event.kind, event.actor, event.subject) == ("object.deleted", "ann", f"agents.instance:{instance.pk}")
     assert event.message == removal.name
     assert event.meta == {"address": "10.0.0.7", "via": "api", "before": {"removed rows": OF_ONE}}
@@ -219,7 +221,7 @@ def test_a_removal_that_is_killed_goes_on_and_counts_everything_once(monkeypatch
     removal.refresh_from_db()
     assert removal.finished_at is not None
     assert removal.removed == OF_ONE
-    assert everything_left() == {"Event": 1}
+    assert everything_left() == {"Event": 2}
 
 
 @pytest.mark.django_db

@@ -1,0 +1,222 @@
+"""The fleet by what it runs, and who of it may be gone or there twice."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from agents.models import Event, HostAddress, Instance
+from agents.selectors.inventory import Composition, Scope, capabilities
+from agents.selectors.suspects import duplicates, stale
+from agents.services.inventory import addresses_in, store_facts
+from tests.factories.agents import ONESTEP_CAPABILITIES, InstanceFactory, ServiceFactory, SessionFactory
+from tests.integration.api_client import api_as
+from tests.integration.console import console_as, text_of, url
+
+pytestmark = pytest.mark.django_db
+NOW = timezone.now()
+LONG_AGO = NOW - timedelta(days=40)
+MAC = "00:1b:44:11:3a:b7"
+
+
+def test_the_fleet_is_counted_by_dialect_and_environment_without_the_archived():
+    prod = ServiceFactory(environment="prod")
+    InstanceFactory.create_batch(2, service=prod, online=True)
+    InstanceFactory(service=prod, offline=True)
+    InstanceFactory(dialect="argus", service=prod)
+    InstanceFactory(service=prod, archived_at=NOW)
+
+    parts = [(part.dialect, part.environment, part.instances, part.online) for part in Composition(Scope()).parts()]
+
+    assert parts == [("argus", "prod", 1, 0), ("onestep", "prod", 3, 2)]
+
+
+def test_versions_are_counted_and_what_is_left_out_is_told():
+    service = ServiceFactory(name="shop")
+    InstanceFactory.create_batch(3, service=service, agent_version="1.15.0", online=True)
+    InstanceFactory(service=service, agent_version="1.11.0", offline=True)
+    InstanceFactory(agent_version="")
+
+    agent = Composition(Scope()).versions()[0]
+    [shown] = Composition(Scope()).versions(by_service=True, limit=1)[:1]
+
+    counted = [(item.version, item.instances, item.online, item.service_name) for item in agent.items]
+    assert counted == [("1.15.0", 3, 3, ""), ("", 1, 0, ""), ("1.11.0", 1, 0, "")]
+    assert ([item.service_name for item in shown.items], shown.left_out) == (["shop"], 2)
+
+
+def test_a_service_of_mixed_versions_is_found():
+    mixed, one = ServiceFactory(), ServiceFactory()
+    InstanceFactory.create_batch(2, service=mixed, deployment_version="2", online=True)
+    InstanceFactory(service=mixed, deployment_version="1", online=True)
+    InstanceFactory(service=one, deployment_version="2", online=True)
+    InstanceFactory(service=one, deployment_version="1", offline=True)
+
+    count, [drift] = Composition(Scope()).drifts()
+
+    assert (count, drift.service_id, drift.versions) == (1, mixed.pk, [("2", "", 2), ("1", "", 1)])
+
+
+def test_who_lacks_what_most_of_its_service_accept_is_found():
+    service = ServiceFactory()
+    for _number in range(2):
+        SessionFactory(instance__service=service)
+    lacking = SessionFactory(
+        instance__service=service, accepted_capabilities=[each for each in ONESTEP_CAPABILITIES if "ping" not in each]
+    )
+    SessionFactory(accepted_capabilities=["telemetry.sync"])
+    SessionFactory(instance__service=service, status="disconnected", accepted_capabilities=[])
+
+    found = capabilities(Scope())
+
+    assert (found.sessions, dict(found.counts)["command.ping"], dict(found.counts)["telemetry.sync"]) == (4, 2, 4)
+    assert found.lacking_count == 1
+    assert [(each.instance, each.capabilities) for each in found.lacking] == [(lacking.instance, ["command.ping"])]
+
+
+def test_stale_are_those_not_heard_of_for_long():
+    silent = InstanceFactory(connectivity="offline", last_seen_at=LONG_AGO)
+    never = InstanceFactory()
+    Instance.objects.filter(pk=never.pk).update(created_at=LONG_AGO)
+    InstanceFactory(offline=True)
+    InstanceFactory(connectivity="offline", last_seen_at=LONG_AGO, archived_at=NOW)
+    InstanceFactory(connectivity="online", last_seen_at=LONG_AGO)
+
+    count, found = stale(Scope(), now=NOW)
+
+    assert count == 2
+    assert [(each.instance, each.why) for each in found] == [
+        (never, "stale_never_reported"),
+        (silent, "stale_offline"),
+    ]
+
+
+def test_two_agents_of_one_kind_on_a_host_are_told():
+    twins = [InstanceFactory(dialect="argus", hostname="host-1") for _number in range(2)]
+    InstanceFactory(dialect="jkstack", hostname="host-1")
+    InstanceFactory.create_batch(3, hostname="host-1", online=True)
+
+    count, [group] = duplicates(Scope())
+
+    assert (count, group.why, group.shared, set(group.instances)) == (1, "same_hostname", "host-1", set(twins))
+
+
+def test_two_hosts_with_one_network_address_are_told():
+    one, two, other = (InstanceFactory(dialect="jkstack", hostname=f"h{number}") for number in range(3))
+    store_facts([(one.pk, {"nics": [{"mac": MAC.upper()}]}), (two.pk, {"mac": MAC.replace(":", "-")})])
+    store_facts([(other.pk, {"docker0": "02:42:ac:11:00:02", "none": "00:00:00:00:00:00"})])
+
+    count, [group] = duplicates(Scope())
+
+    assert (count, group.why, group.shared, set(group.instances)) == (1, "same_mac", MAC, {one, two})
+    store_facts([(two.pk, {"mac": "00:1b:44:11:3a:b8"})])
+    assert duplicates(Scope()) == (0, [])
+    assert HostAddress.objects.count() == 2
+
+
+def test_addresses_that_software_makes_up_are_no_addresses():
+    facts = {"a": [MAC, {"b": MAC}], "text": f"x {MAC}", "bridge": "02:42:ac:11:00:02", "all": "ff:ff:ff:ff:ff:ff"}
+
+    assert addresses_in(facts) == [MAC]
+
+
+def test_a_process_that_got_a_new_id_is_told_and_many_on_one_host_are_not():
+    service = ServiceFactory()
+    same = {"service": service, "node_name": "n", "hostname": "h"}
+    old, new = InstanceFactory(offline=True, **same), InstanceFactory(online=True, **same)
+    InstanceFactory.create_batch(2, online=True, service=service, node_name="m", hostname="h")
+    InstanceFactory(offline=True, node_name="n", hostname="h")
+
+    count, [group] = duplicates(Scope())
+
+    assert (count, group.why, group.count, set(group.instances)) == (1, "same_process", 2, {old, new})
+
+
+def test_the_api_tells_versions_capabilities_and_suspects():
+    api = api_as("viewer")
+    session = SessionFactory()
+    InstanceFactory(connectivity="offline", last_seen_at=LONG_AGO, agent_version="1", service=session.service)
+    same = {"dialect": "argus", "hostname": "h"}
+    InstanceFactory.create_batch(2, **same)
+
+    found = api.get("inventory/versions", {"dialect": "onestep", "by_service": "true"}).json()
+    able = api.get("inventory/capabilities").json()
+    suspects = api.get("inventory/suspects").json()
+
+    assert found["fleet"][0]["instances"] == 2
+    assert {item["service_name"] for item in found["agent_version"]["items"]} == {session.service.name}
+    assert {"capability": "command.ping", "sessions": 1} in able["items"]
+    assert (suspects["stale"]["count"], suspects["stale"]["items"][0]["reason"]) == (1, "stale_offline")
+    assert "Archive" in suspects["stale"]["items"][0]["what_to_do"]
+    assert (suspects["duplicates"]["count"], suspects["duplicates"]["items"][0]["count"]) == (1, 2)
+    assert api.get("inventory/versions", {"dialect": "x"}).status_code == 422
+    assert api.get("inventory/versions", {"service": "ghost"}).json()["fleet"] == []
+
+
+def test_environments_of_a_token_bound_the_inventory():
+    SessionFactory()
+    InstanceFactory(connectivity="offline", last_seen_at=LONG_AGO)
+    api = api_as("viewer", environments=["prod"])
+
+    assert api.get("inventory/versions").json()["fleet"] == []
+    assert api.get("inventory/capabilities").json()["sessions"] == 0
+    assert api.get("inventory/suspects").json()["stale"]["count"] == 0
+
+
+def furnish(count):
+    for number in range(count):
+        service = ServiceFactory()
+        SessionFactory.create_batch(2, instance__service=service)
+        SessionFactory(instance__service=service, accepted_capabilities=[], instance__deployment_version="2")
+        InstanceFactory(connectivity="offline", last_seen_at=LONG_AGO, service=service)
+        InstanceFactory.create_batch(2, dialect="argus", hostname=f"h{number}", service=service)
+        InstanceFactory.create_batch(2, hostname=f"p{number}", node_name="n", service=service)
+
+
+@pytest.mark.parametrize("path", ["versions", "capabilities", "suspects"])
+def test_the_api_costs_the_same_for_any_fleet(path):
+    api, counts = api_as("viewer"), []
+    # The first call of a token notes that it was used.
+    api.get("inventory/versions")
+    for count in (1, 3):
+        furnish(count)
+        with CaptureQueriesContext(connection) as queries:
+            assert api.get(f"inventory/{path}").status_code == 200
+        counts.append(len(queries))
+
+    assert counts[0] == counts[1]
+
+
+def test_the_page_shows_all_of_it_at_one_cost():
+    client, counts = console_as("operator"), []
+    for count in (1, 3):
+        furnish(count)
+        with CaptureQueriesContext(connection) as queries:
+            page = client.get(url("index") + "inventory/")
+        counts.append(len(queries))
+
+    assert counts[0] == counts[1] <= 25
+    text = text_of(page)
+    for words in ("Mixed versions", "Gone for long", "There twice", "command.ping", "Archive the chosen"):
+        assert words in text
+    assert 'href="/admin/inventory/"' in text
+
+
+def test_the_page_of_an_empty_fleet_says_so():
+    assert "No instances." in text_of(console_as("viewer").get("/admin/inventory/"))
+
+
+def test_the_chosen_are_archived_with_one_click():
+    operator = console_as("operator")
+    silent = InstanceFactory.create_batch(2, connectivity="offline", last_seen_at=LONG_AGO)
+
+    answer = operator.post("/admin/inventory/archive/", {"instance": [str(row.pk) for row in silent]}, follow=True)
+
+    assert "2 instances archived." in text_of(answer)
+    assert Event.objects.filter(kind="instance.archived", actor=operator.person.username).count() == 2
+    for chosen in ([], ["x"]):
+        answer = operator.post("/admin/inventory/archive/", {"instance": chosen}, follow=True)
+        assert "Choose at least one" in text_of(answer)
+    assert console_as("viewer").post("/admin/inventory/archive/").status_code == 403
