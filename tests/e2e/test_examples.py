@@ -52,6 +52,7 @@ def variables(shop: ExampleFleet) -> dict[str, str]:
         "INSTANCE": shop.instance_id,
         "COMMAND": shop.hold_command(),
         "EVENT": shop.event_id,
+        "FAN_OUT": shop.fan_out_id,
         "OLD_TOKEN": shop.make_token("tokens"),
         "OLD_AGENT_TOKEN": shop.make_token("agent-tokens"),
     }

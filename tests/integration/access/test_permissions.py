@@ -37,6 +37,8 @@ from tests.factories import (
     BackgroundJobFactory,
     CommandFactory,
     EventFactory,
+    FanOutFactory,
+    GroupFactory,
     ReplicaFactory,
     ServiceFactory,
     SessionFactory,
@@ -166,6 +168,8 @@ ROWS = {
     "agents.service": lambda: connected().service,
     "agents.instance": connected,
     "agents.command": CommandFactory,
+    "agents.fanout": FanOutFactory,
+    "agents.group": GroupFactory,
     "agents.session": SessionFactory,
     "agents.event": EventFactory,
     "agents.replica": ReplicaFactory,
@@ -190,7 +194,10 @@ PAGE_DATA = {
     "agents/instance/labels": {"labels": "rack=7"},
     "auth/user/password": {"password1": PASSWORD, "password2": PASSWORD},
 }
-QUERIES = {"admin/autocomplete/": "?app_label=agents&model_name=event&field_name=service&term="}
+QUERIES = {
+    "admin/autocomplete/": "?app_label=agents&model_name=event&field_name=service&term=",
+    "admin/fan-outs/send/": "?selector=env",
+}
 OTHER_VALUES = {
     "<app_label>": "agents",
     "<path:content_type_id>": "1",
