@@ -154,7 +154,7 @@ class SelectorFilter(TextFilter):  # type: ignore[misc]
 class GroupFilter(DropdownFilter):  # type: ignore[misc]
     """Instances of one saved group."""
 
-    title = _("group")
+    title = _("group of instances")
     parameter_name = "group"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:

@@ -15,7 +15,6 @@ from agents.admin.fan_out_form import send_url
 from agents.admin.sending import kinds_for
 from agents.labels import SelectorInvalid, parse
 from agents.labels.selector import TEXT_MAX_CHARS
-from agents.models import Instance
 from agents.selectors.groups import groups
 from agents.selectors.matches import known_keys, match
 from agents.selectors.presence import presences
@@ -42,7 +41,7 @@ def selector_lab(request: HttpRequest) -> HttpResponse:
         "max_chars": TEXT_MAX_CHARS,
     }
     request.current_app = admin.site.name
-    full = {**admin.site.each_context(request), "opts": Instance._meta, "is_fullwidth": "1", **context}
+    full = {**admin.site.each_context(request), "is_fullwidth": "1", **context}
     return TemplateResponse(request, "admin/selectors/lab.html", full)
 
 
@@ -71,6 +70,8 @@ def matches_context(request: HttpRequest) -> dict[str, Any]:
     return {
         "text": text,
         "found": found,
+        # Below the form of a group, which has its own ways on.
+        "brief": "brief" in request.GET,
         "canonical": canonical,
         "sample": presences(found.sample),
         "list_url": admin_url("agents_instance_changelist", selector=canonical),

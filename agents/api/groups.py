@@ -21,7 +21,6 @@ from controlplane.common.rest.filters import NAME_MAX, ApiFilter, Filters, exact
 from controlplane.common.rest.sparse import SparseSerializer, names_of, sparse
 from controlplane.common.rest.views import endpoint
 
-NEEDS_OPERATOR = "insufficient role for changing groups"
 COUNT = "instance_count"
 
 
@@ -88,8 +87,6 @@ def _answer(view: FleetView, group: Group) -> Response:
 
 
 class GroupsView(FleetView):
-    refusal = NEEDS_OPERATOR
-
     @endpoint("Saved groups", query=GROUPS.query, responds=GROUPS.page, tagged=True)
     def get(self) -> HttpResponseBase:
         return GROUPS.answer(self, groups())
@@ -107,8 +104,6 @@ class GroupsView(FleetView):
 
 
 class GroupView(FleetView):
-    refusal = NEEDS_OPERATOR
-
     @endpoint(
         "One saved group",
         query=detail_query(GroupSerializer),

@@ -49,4 +49,18 @@ class Migration(migrations.Migration):
             name='command',
             field=models.ForeignKey(blank=True, db_constraint=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='targets', to='agents.command', verbose_name='command'),
         ),
+        migrations.AlterModelOptions(
+            name='group',
+            options={'ordering': ('name',), 'verbose_name': 'group of instances', 'verbose_name_plural': 'groups of instances'},
+        ),
+        migrations.AlterField(
+            model_name='fanout',
+            name='group_name',
+            field=models.CharField(blank=True, max_length=100, verbose_name='group of instances'),
+        ),
+        migrations.AlterField(
+            model_name='fanout',
+            name='target_mode',
+            field=models.CharField(choices=[('all_online', 'All online of a service'), ('selected_instances', 'Chosen instances'), ('selector', 'Selector'), ('group', 'Group of instances')], max_length=32, verbose_name='targets'),
+        ),
     ]

@@ -18,7 +18,7 @@ class FanOut(models.Model):
         ALL_ONLINE = "all_online", _("All online of a service")
         SELECTED = "selected_instances", _("Chosen instances")
         SELECTOR = "selector", _("Selector")
-        GROUP = "group", _("Group")
+        GROUP = "group", _("Group of instances")
 
     id = models.UUIDField(_("id"), primary_key=True, default=uuid.uuid4, editable=False)
     kind = models.CharField(_("kind"), max_length=64, choices=CommandKind.choices)
@@ -30,7 +30,7 @@ class FanOut(models.Model):
     )
     # As it read then: a group may be changed or deleted.
     selector = models.TextField(_("selector"), blank=True)
-    group_name = models.CharField(_("group"), max_length=100, blank=True)
+    group_name = models.CharField(_("group of instances"), max_length=100, blank=True)
     reason = models.TextField(_("reason"), blank=True)
     holds = models.BooleanField(_("waits for the offline"), default=False)
     timeout_s = models.PositiveIntegerField(_("timeout (s)"))

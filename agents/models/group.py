@@ -18,8 +18,8 @@ class Group(models.Model):
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
 
     class Meta:
-        verbose_name = _("group")
-        verbose_name_plural = _("groups")
+        verbose_name = _("group of instances")
+        verbose_name_plural = _("groups of instances")
         ordering = ("name",)
 
     def __str__(self) -> str:

@@ -53,6 +53,7 @@ def variables(shop: ExampleFleet) -> dict[str, str]:
         "COMMAND": shop.hold_command(),
         "EVENT": shop.event_id,
         "NODE": shop.node_id,
+        "FAN_OUT": shop.fan_out_id,
         "OLD_TOKEN": shop.make_token("tokens"),
         "OLD_AGENT_TOKEN": shop.make_token("agent-tokens"),
     }

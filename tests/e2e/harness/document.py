@@ -25,6 +25,8 @@ PATH_VALUES: Final[Mapping[tuple[str, str], Callable[[ExampleFleet], str]]] = {
     ("instances", "instance_id"): lambda fleet: fleet.instance_id,
     ("removals", "removal_id"): lambda fleet: fleet.removal_id,
     ("commands", "command_id"): lambda fleet: fleet.command_id,
+    ("fan-outs", "fan_out_id"): lambda fleet: fleet.fan_out_id,
+    ("groups", "group_name"): lambda fleet: fleet.make_group(),
     ("history", "event_id"): lambda fleet: fleet.event_id,
     ("tokens", "token_id"): lambda fleet: fleet.token_id,
     ("agent-tokens", "token_id"): lambda fleet: fleet.agent_token_id,

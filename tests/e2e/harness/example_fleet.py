@@ -123,6 +123,7 @@ class ExampleFleet:
         self.instance_id = instance_id
         self.away_id = away_id
         self.command_id = self.hold_command()
+        self.fan_out_id = self.fan_out()
         self.event_id = str(self.api.get("/api/v1/history", limit=1)["items"][0]["id"])
         self.node_id = self.register_node()
         self.token_id, self.agent_token_id = self.make_token("tokens"), self.make_token("agent-tokens")
@@ -135,6 +136,16 @@ class ExampleFleet:
         """The id of the node `db-1`, which is new the first time."""
         node = {"name": "db-1", "type": "agent", "version": "1.2.3", "meta_data": {"env": ENVIRONMENT}}
         return str(self.api.post("/api/v1/master/nodes", node).json()["id"])
+
+    def make_group(self) -> str:
+        """The name of a new group, so that anybody may delete it."""
+        group = {"name": f"of-nobody-{uuid.uuid4()}", "selector": f"portal/environment={ENVIRONMENT}"}
+        return str(self.api.post("/api/v1/groups", group).json()["name"])
+
+    def fan_out(self) -> str:
+        """The id of a new fan-out to all instances of the fleet."""
+        order = {"kind": "ping", "reason": "an example", "selector": f"portal/environment={ENVIRONMENT}"}
+        return str(self.api.post("/api/v1/fan-outs", order).json()["fan_out_id"])
 
     def hold_command(self) -> str:
         """The id of a new command that waits for the instance that is away."""

@@ -8,6 +8,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.test import RequestFactory
 from django.urls import reverse
 
+from agents.models import Group as SavedGroup
 from controlplane.access.models import ApiToken
 from controlplane.access.services import use_api_token
 from tests.factories import ApiTokenFactory, UserFactory
@@ -23,15 +24,25 @@ LABEL = {"set_labels"}
 STOP = {"send_drain", "send_restart", "send_shutdown"}
 ACTIONS = {
     "viewer": {},
-    "operator": {"Instance": SEND | LABEL, "Command": {"cancel_selected"}},
+    "operator": {"Instance": SEND | LABEL, "Command": {"cancel_selected"}, "agents.Group": {"delete_selected"}},
     "admin": {
         "Instance": SEND | LABEL | STOP,
+        "agents.Group": {"delete_selected"},
         "Command": {"cancel_selected"},
         "AgentToken": {"revoke_selected"},
         "ApiToken": {"revoke_selected"},
     },
 }
-ADDED_BY = {"viewer": set(), "operator": set(), "admin": {"AgentToken", "ApiToken", "User", "Group"}}
+ADDED_BY = {
+    "viewer": set(),
+    "operator": {"agents.Group"},
+    "admin": {"agents.Group", "AgentToken", "ApiToken", "User", "Group"},
+}
+
+
+def called(model):
+    """The name of a model; groups of instances by that of their app too, since people have groups as well."""
+    return model._meta.label if model is SavedGroup else model.__name__
 
 
 @pytest.mark.parametrize("role", ACTIONS)
@@ -40,12 +51,12 @@ def test_every_action_is_offered_to_whom_the_table_says(role):
     request.user = console_as(role).person
 
     offered = {
-        model.__name__: set(model_admin.get_actions(request))
+        called(model): set(model_admin.get_actions(request))
         for model, model_admin in admin.site._registry.items()
         if model_admin.has_view_permission(request) and model_admin.get_actions(request)
     }
     added = {
-        model.__name__ for model, model_admin in admin.site._registry.items() if model_admin.has_add_permission(request)
+        called(model) for model, model_admin in admin.site._registry.items() if model_admin.has_add_permission(request)
     }
 
     assert offered == ACTIONS[role]

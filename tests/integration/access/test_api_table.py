@@ -101,6 +101,8 @@ def calls():
         "<name:instance_id>": str(uuid.uuid4()),
         "<name:command_id>": f"cmd_{uuid.uuid4().hex}",
         "<name:event_id>": "999999999",
+        "<name:fan_out_id>": f"fan_{uuid.uuid4().hex}",
+        "<name:group_name>": "ghost",
         "<name:token_id>": "999999999",
         "<name:removal_id>": str(uuid.uuid4()),
     }
@@ -122,8 +124,14 @@ def body_for(path):
         return {"labels": {"rack": "7"}}
     if path.endswith("tokens"):
         return {"name": "new"}
-    if path.partition("?")[0].endswith("forget"):
+    if path.endswith("forget"):
         return {"name": "ghost"}
+    if path.endswith("fan-outs"):
+        return {"kind": "ping", "reason": "why", "selector": "env"}
+    if "/groups" in path:
+        return {"name": "new", "selector": "env"}
+    if path.endswith("selectors/check"):
+        return {"selector": "env"}
     if "instances/" in path:
         return {"kind": "ping"}
     return {"kind": "restart_task" if "/tasks/" in path else "ping", "reason": "why", "target_mode": "all_online"}
@@ -140,7 +148,11 @@ def test_roles_hold_on_every_route(path, verb, least, role):
 
     if role.rank < least.rank:
         assert response.status_code == 403
-        refused = "insufficient role for command execution" if "command" in path else "insufficient role"
+        refused = (
+            "insufficient role for command execution"
+            if "command" in path or "fan-outs" in path
+            else "insufficient role"
+        )
         assert response.json() == {"detail": refused}
     else:
         assert response.status_code in {200, 404}

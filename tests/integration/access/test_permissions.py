@@ -40,6 +40,8 @@ from tests.factories import (
     BackgroundJobFactory,
     CommandFactory,
     EventFactory,
+    FanOutFactory,
+    GroupFactory,
     InstanceFactory,
     ReplicaFactory,
     ServiceFactory,
@@ -185,6 +187,8 @@ ROWS = {
     "agents.instance": connected,
     "agents.node": lambda: Node.objects.get(instance__external_id=registered_node()),
     "agents.command": CommandFactory,
+    "agents.fanout": FanOutFactory,
+    "agents.group": GroupFactory,
     "agents.session": SessionFactory,
     "agents.event": EventFactory,
     "agents.removal": lambda: Removal.objects.create(
@@ -224,7 +228,10 @@ DONE_TO = {
     ("agents.service", "restore"): lambda: ServiceFactory(archived_at=timezone.now()),
     ("agents.service", "forget"): lambda: ServiceFactory(name="ghost"),
 }
-QUERIES = {"admin/autocomplete/": "?app_label=agents&model_name=event&field_name=service&term="}
+QUERIES = {
+    "admin/autocomplete/": "?app_label=agents&model_name=event&field_name=service&term=",
+    "admin/fan-outs/send/": "?selector=env",
+}
 OTHER_VALUES = {
     "<app_label>": "agents",
     "<path:content_type_id>": "1",

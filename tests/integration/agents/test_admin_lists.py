@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db
 # Session, user, permissions (two) and role come with every page; date hierarchy takes two, the list count and rows.
 LISTS = {
     "agents_service": (lambda: InstanceFactory(online=True), 10),
-    "agents_instance": (lambda: InstanceFactory(online=True), 13),
+    "agents_instance": (lambda: InstanceFactory(online=True), 15),
     "agents_session": (SessionFactory, 9),
     "agents_command": (CommandFactory, 10),
     "agents_event": (EventFactory, 8),

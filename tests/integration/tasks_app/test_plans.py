@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from agents.models import Command, Event, Instance, Service, Session
+from agents.models import Command, Event, Group, Instance, InstanceLabels, Service, Session
 from bench.history import Size, fill
 from tasks_app.models import MetricWindow
 from tests.integration.api_client import api_as, service_path
@@ -35,6 +35,7 @@ def queries(django_db_setup, django_db_blocker):
         fill(urlunsplit(url._replace(path=f"/{connection.settings_dict['NAME']}")), SIZE)
         # Nothing happens in this environment.
         Service.objects.filter(environment="staging").update(environment="dev")
+        label()
         found = {}
         for api, lists in ((api_as("viewer"), paths()), (api_as("viewer", environments=["staging"]), narrowed_paths())):
             for path, query in lists:
@@ -47,6 +48,28 @@ def queries(django_db_setup, django_db_blocker):
         yield found
 
 
+def label():
+    """Labels that most instances have, few, and one; a group of the few."""
+    rows = []
+    for number, pk in enumerate(Instance.objects.order_by("pk").values_list("pk", flat=True)):
+        labels = {"region": "eu" if number % 50 else "us", "cores": str(number % 16)}
+        labels |= {} if number % 250 else {"canary": ""}
+        labels |= {} if number else {"rack": "7"}
+        rows.append(InstanceLabels(pk=pk, effective=labels))
+    InstanceLabels.objects.bulk_create(rows)
+    Group.objects.create(name="canary", selector="canary")
+    with connection.cursor() as cursor:
+        cursor.execute(f"ANALYZE {InstanceLabels._meta.db_table}")
+
+
+SELECTED = (
+    *({"selector": text} for text in ("region=eu", "region!=eu", "canary", "rack=7", "rack=8", "cores>14,!canary")),
+    {"selector": "portal/dialect=onestep"},
+    {"group": "canary"},
+    {"group": "canary", "selector": "region=eu"},
+)
+
+
 def narrowed_paths():
     for name in ("services", "instances", "sessions", "commands", "events", "history", "metrics/durations"):
         yield name, {}
@@ -56,6 +79,9 @@ def paths():
     yield "services", {}
     for name in ("instances", "sessions", "commands", "events"):
         yield name, {}
+    for name in ("instances", "sessions", "commands", "history"):
+        for selected in SELECTED:
+            yield name, selected
     yield "events", {"kind": "cancelled"}
     yield "events", {"environment": "dev"}
     yield "events", {"offset": 10_000}
