@@ -9,9 +9,8 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from agents.api.fleet import FleetView
+from agents.api.selecting import SelectorField
 from agents.api.serializers import LabelsSerializer, labels_shown
-from agents.labels import Selector, SelectorInvalid, parse
-from agents.labels.selector import TEXT_MAX_CHARS
 from agents.models import Instance
 from agents.selectors.instances import get_instance, instances
 from agents.selectors.labels import matching
@@ -39,38 +38,6 @@ class LabelsPatchField(ObjectField):
     """The same, with null for what goes."""
 
 
-@extend_schema_field(
-    {
-        "oneOf": [
-            {"type": "string", "maxLength": TEXT_MAX_CHARS},
-            {
-                "type": "object",
-                "properties": {
-                    "match_labels": {"type": "object", "additionalProperties": {"type": "string"}},
-                    "match_expressions": {"type": "array", "items": {"type": "object", "additionalProperties": {}}},
-                },
-                "additionalProperties": False,
-            },
-        ]
-    }
-)
-class SelectorField(serializers.Field[Any, Any, Any, Any]):
-    """A selector as text, or as an object of match_labels and match_expressions."""
-
-    def to_internal_value(self, data: Any) -> Selector:
-        try:
-            return parse(data) if isinstance(data, str) else Selector.from_json(data)
-        except SelectorInvalid as error:
-            path = [] if error.field == "selector" else error.field.split(".")
-            detail: Any = [serializers.ErrorDetail(str(error), error.code)]
-            for name in reversed(path):
-                detail = {name: detail}
-            raise serializers.ValidationError(detail) from error
-
-    def to_representation(self, value: Any) -> str:
-        return str(value)
-
-
 class LabelsBody(BodySerializer):
     labels = LabelsField(help_text="All that operators give it from now on; others of theirs go.")
 
@@ -83,7 +50,9 @@ class BulkLabelsBody(BodySerializer):
     """Which instances: by id, or by a selector; exactly one of the two."""
 
     instance_ids = serializers.ListField(child=IdField(), required=False, min_length=1, max_length=INSTANCES_MAX)
-    selector = SelectorField(required=False, help_text="Archived instances are never meant.")
+    selector = SelectorField(
+        required=False, help_text="As text or in its JSON form. Archived instances are never meant."
+    )
     set = LabelsField(default=dict, help_text="Labels that all of them get.")
     remove = serializers.ListField(
         child=TextField(trim_whitespace=False), default=list, max_length=1000, help_text="Keys that go."

@@ -145,23 +145,16 @@ def derived_labels(instance: Instance, facts: object) -> dict[str, str]:
 def near_misses(rows: QuerySet[Instance], selector: Selector, *, example_count: int = 0) -> list[NearMiss]:
     """For each requirement how many of `rows` fail it alone, in the order of the selector's text.
 
-    One query, which reads all of `rows`; with `example_count` a second, for so many of each by name at most, with
+    One query, which reads all of `rows`; with `example_count` two more, for so many of each by name at most, with
     their services.
     """
     parts = selector.parts()
     if not parts:
         return []
     fails = {f"fails_{number}": _fails(requirement) for number, requirement in enumerate(_requirements(selector))}
-    count = sum(fails.values(), start=Value(0))
-    missed = rows.order_by().alias(fail_count=count).filter(fail_count=1)
+    missed = rows.order_by().alias(fail_count=sum(fails.values(), start=Value(0))).filter(fail_count=1)
     counts = missed.aggregate(**{name: Count("pk", filter=Q(_IsOne(failed))) for name, failed in fails.items()})
-    examples: dict[int, list[Instance]] = {}
-    if example_count and any(counts.values()):
-        which = Case(*(When(Q(_IsOne(failed)), then=Value(number)) for number, failed in enumerate(fails.values())))
-        place = Window(RowNumber(), partition_by=F("missed_number"), order_by=("node_name", "id"))
-        numbered = missed.select_related("service").annotate(missed_number=which).annotate(place=place)
-        for instance in numbered.filter(place__lte=example_count).order_by("missed_number", "place"):
-            examples.setdefault(getattr(instance, "missed_number"), []).append(instance)  # noqa: B009 -- annotated
+    examples = _examples(missed, fails, example_count) if example_count and any(counts.values()) else {}
     return [
         NearMiss(part, counts[name], tuple(examples.get(number, ())))
         for number, (part, name) in enumerate(zip(parts, fails, strict=True))
@@ -178,6 +171,21 @@ def excluded_counts(rows: QuerySet[Instance], selector: Selector) -> list[int]:
         **{name: Count("pk", filter=Q(_IsOne(failed))) for name, failed in fails.items()}
     )
     return [counts[name] for name in fails]
+
+
+def _examples(missed: QuerySet[Instance], fails: dict[str, Case], count: int) -> dict[int, list[Instance]]:
+    """For each requirement so many of those that `missed` it alone, by name, with their services. Two queries."""
+    which = Case(*(When(Q(_IsOne(failed)), then=Value(number)) for number, failed in enumerate(fails.values())))
+    place = Window(RowNumber(), partition_by=F("missed_number"), order_by=("node_name", "id"))
+    numbered = missed.annotate(missed_number=which).annotate(place=place).filter(place__lte=count)
+    # Keys alone are sorted: the rows are wide, and many may fail.
+    keys = list(numbered.order_by("missed_number", "place").values_list("missed_number", "pk"))
+    found = Instance.objects.select_related("service").in_bulk([key for _number, key in keys])
+    examples: dict[int, list[Instance]] = {}
+    for number, key in keys:
+        if key in found:
+            examples.setdefault(number, []).append(found[key])
+    return examples
 
 
 def _requirements(selector: Selector) -> list[Requirement]:

@@ -206,7 +206,7 @@ def test_near_misses_count_and_show_who_fails_one_requirement(django_assert_num_
     labelled({"env": "prod", "cpu": "4"}, node_name="unseen", service=ServiceFactory(environment="secret"))
     rows = Instance.objects.select_related("service").filter(service__environment="dev")
 
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3):
         misses = near_misses(rows, parse("env=prod,cpu>8,!gpu"), example_count=2)
         shown = [(str(each.requirement), each.count, [str(e.node_name) for e in each.examples]) for each in misses]
 
@@ -218,11 +218,12 @@ FLEET = """
         agent_version, python_version, connectivity, health, last_topology_hash, created_at, updated_at)
     SELECT gen_random_uuid(), 'argus', n, %s, 'node-' || n, '', '', '', '', 'online', 'ok', '', now(), now()
     FROM generate_series(1, 50000) n;
-    INSERT INTO agents_instancelabels (instance_id, agent, tags, operator, effective)
-    SELECT id, '{}', '{}', '{}', jsonb_build_object('host', 'web-' || n, 'cpu', (n %% 64)::text, 'zone', 'z' || n %% 10,
-            'env', CASE WHEN n %% 4 = 0 THEN 'prod' ELSE 'test' || n %% 3 END)
+    INSERT INTO agents_instancelabels (instance_id, agent, tags, operator, refused, effective)
+    SELECT id, '{}', '{}', '{}', '{}', jsonb_build_object('host', 'web-' || n, 'cpu', (n %% 64)::text,
+            'zone', 'z' || n %% 10, 'env', CASE WHEN n %% 4 = 0 THEN 'prod' ELSE 'test' || n %% 3 END)
         || CASE WHEN n %% 100 = 0 THEN '{"gpu": ""}'::jsonb ELSE '{}' END
     FROM (SELECT id, external_id::int AS n FROM agents_instance) AS numbered;
+    ANALYZE agents_service;
     ANALYZE agents_instance;
     ANALYZE agents_instancelabels;
 """
