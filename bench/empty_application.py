@@ -9,10 +9,10 @@ class EmptyConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         """Every frame is taken and forgotten."""
 
 
-async def _lifespan(_scope: object, receive: object, send: object) -> None:
+async def lifespan(_scope: object, receive: object, send: object) -> None:
     while (await receive())["type"] != "lifespan.shutdown":  # type: ignore[operator]
         await send({"type": "lifespan.startup.complete"})  # type: ignore[operator]
     await send({"type": "lifespan.shutdown.complete"})  # type: ignore[operator]
 
 
-application = ProtocolTypeRouter({"websocket": EmptyConsumer.as_asgi(), "lifespan": _lifespan})
+application = ProtocolTypeRouter({"websocket": EmptyConsumer.as_asgi(), "lifespan": lifespan})

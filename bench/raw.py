@@ -50,7 +50,7 @@ def _keep(bench: Bench, name: str, what: str, unit: str, value: float) -> Row:
 def _consumer(bench: Bench) -> Iterator[Row]:
     """Frames a second and memory of a consumer that does nothing, under the same load."""
     bench.drop_fleet()
-    with _empty_server(bench) as (process, target):
+    with python_server(bench, "bench.empty") as (process, target):
         agents = min(bench.agents(IDLE_SOCKETS), IDLE_SOCKETS)
         before = resident_bytes(process.pid)
         bench.load.fleet("empty", agents, service_count=1)
@@ -72,11 +72,12 @@ def _consumer(bench: Bench) -> Iterator[Row]:
 
 
 @contextmanager
-def _empty_server(bench: Bench) -> Iterator[tuple[subprocess.Popen[str], Target]]:
+def python_server(bench: Bench, module: str) -> Iterator[tuple[subprocess.Popen[str], Target]]:
+    """A server of the bench's own on the portal's core; it is told its port, and says a line once it answers there."""
     port = free_port()
     with on_core(bench.cores.server):
         process = subprocess.Popen(
-            [sys.executable, "-m", "bench.empty", str(port)],
+            [sys.executable, "-m", module, str(port)],
             cwd=REPOSITORY,
             env=bench.portal.environment,
             stdout=subprocess.PIPE,
@@ -84,7 +85,7 @@ def _empty_server(bench: Bench) -> Iterator[tuple[subprocess.Popen[str], Target]
         )
     try:
         if process.stdout is None or not process.stdout.readline():
-            raise RuntimeError("The empty consumer did not start.")
+            raise RuntimeError(f"{module} did not start.")
         yield process, Target("127.0.0.1", port, "", hello=False)
     finally:
         process.kill()

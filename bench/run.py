@@ -18,7 +18,7 @@ from bench.load import Load
 from bench.machine import Cores, on_core
 from bench.portal import running_portal
 from bench.report import Row, as_json, markdown_table, text_table
-from bench.scenarios import fleet, flood, latency, lists, scrape, sweep, telemetry
+from bench.scenarios import fleet, flood, latency, lists, registry, scrape, sweep, telemetry
 from bench.servers import DATABASE, running_servers
 
 Scenario = Callable[[Bench], list[Row]]
@@ -41,6 +41,7 @@ SCENARIOS: dict[str, Scenario] = {
     "storm": fleet.storm,
     "sweep": sweep.sweep,
     "scrape": scrape.scrape,
+    "registry": registry.registry,
 }
 # Left out of `all`, which is to take minutes and no more.
 BY_THEMSELVES: dict[str, Scenario] = {"lists": lists.lists}

@@ -11,11 +11,12 @@ from django.utils import timezone
 from agents.models import Event, Instance, Node
 from agents.models.event import EventKind
 from agents.models.instance import Connectivity, Health
-from agents.selectors.nodes import NodeRecord, nodes, record_of, unknown_node
+from agents.selectors.nodes import NodeRecord, record_of, unknown_node
 from agents.selectors.visibility import Environments
 from agents.services.archive import restore_heard
 from agents.services.events import NewEvent, portal_event, record_events
 from agents.services.node_health import changed_components, health_of
+from agents.services.node_rows import locked_nodes
 from agents.services.nodes_file import nodes_file_changed
 from controlplane.common.bulk import update_from_values
 from controlplane.common.clean import is_same_json
@@ -56,9 +57,7 @@ def record_reports(reports: Sequence[StatusReport]) -> list[NodeRecord | None]:
     insert where a status did. Nodes are locked in the order of their keys. A sweep that runs meanwhile passes over
     them, or has turned them offline before: then this turns them online again.
     """
-    wanted = {report.node_id for report in reports}
-    locked = nodes().filter(external_id__in=wanted).order_by("pk").select_for_update(no_key=True, of=("self",))
-    found = {instance.external_id: instance for instance in locked}
+    found = {instance.external_id: instance for instance in locked_nodes({report.node_id for report in reports})}
     # Read when the rows are locked: no later than this is said of them already.
     now = timezone.now()
     applied = _Applied(now)

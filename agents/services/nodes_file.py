@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
+import msgspec
 from django.conf import settings
 from django.db import DatabaseError, OperationalError, close_old_connections, transaction
 from django.utils import timezone
@@ -116,22 +117,26 @@ def _replace(row: NodesFile, path: Path, content: bytes) -> None:
 
 def nodes_json(nodes: Iterable[ListedNode]) -> bytes:
     """The content of the file: `[]`, or an array with one node per line, for people who compare."""
-    items = [
-        json.dumps(
-            {
-                "node_id": node.node_id,
-                "user_id": node.user,
-                "ip": node.ip,
-                "hostname": node.hostname,
-                "labels": node.tags,
-            },
-            ensure_ascii=False,
-        )
-        for node in nodes
-    ]
-    text = "[\n" + ",\n".join(items) + "\n]" if items else "[]"
-    # Half of a surrogate pair, which JSON lets through, is no text.
-    return text.encode("utf-8", "replace")
+    items = b",\n".join(map(_item, nodes))
+    return b"[\n" + items + b"\n]" if items else b"[]"
+
+
+def _item(node: ListedNode) -> bytes:
+    item = {
+        "node_id": node.node_id,
+        "user_id": node.user,
+        "ip": node.ip,
+        "hostname": node.hostname,
+        "labels": node.tags,
+    }
+    try:
+        return _encode(item)
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, which SQLite keeps, is no text.
+        return json.dumps(item, ensure_ascii=False).encode("utf-8", "replace")
+
+
+_encode = msgspec.json.Encoder().encode
 
 
 def _note_failure(row: NodesFile, reason: str) -> None:

@@ -81,6 +81,23 @@ def test_every_service_restarts_has_a_health_check_and_waits_for_what_it_needs()
     assert services["migrate"]["depends_on"]["postgres"] == {"condition": "service_healthy"}
 
 
+def test_processes_that_change_nodes_share_the_folder_of_nodes_json() -> None:
+    compose = read_compose(VARIABLES)
+    services = compose["services"]
+    (volume,) = services["web-1"]["volumes"]
+    name, folder = volume.split(":")
+
+    assert name in compose["volumes"]
+    for each in ("web-1", "web-2", "worker"):
+        environment = services[each]["environment"]
+        assert services[each]["volumes"] == [volume]
+        assert environment["METRIC_NODES_JSON_PATH"] == f"{folder}/nodes.json"
+        assert environment["AUTH_MODE"] == "token"
+    # A new volume belongs to whom the folder of the image belongs to.
+    (line,) = [line for line in _instructions() if "install -d" in line]
+    assert folder in line.partition("install -d -o portal -g portal")[2].split()
+
+
 def test_compose_file_is_taken_by_compose() -> None:
     """By the plugin or by the older program of its own, whichever is installed."""
     command = next(
@@ -245,6 +262,27 @@ def test_health_check_of_the_image_tells_a_web_process_that_answers_from_none(st
 
     assert health(stack.ports[0]) == (0, "/healthz")
     assert health(free_port()) == (1, "no answer")
+
+
+@pytest.mark.needs_postgres
+@pytest.mark.needs_redis
+def test_nodes_must_show_a_token_and_stand_in_the_file_that_all_processes_share(stack: Stack) -> None:
+    path = Path(stack.environment["METRIC_NODES_JSON_PATH"])
+    assert path.read_text(encoding="utf-8") == "[]"
+    body = {"name": "n", "type": "agent", "version": "1", "meta_data": {"ip": "10.0.0.1"}}
+    token = {"Authorization": f"Bearer {VARIABLES['INGEST_TOKENS']}"}
+
+    def call(verb: str, place: str, body: dict[str, Any], headers: dict[str, str], index: int) -> requests.Response:
+        url = f"{stack.urls[index]}/api/v1/master/{place}"
+        return requests.request(verb, url, json=body, headers=AS_THE_PROXY | headers, timeout=60)
+
+    assert call("POST", "nodes", body, {}, 0).status_code == 401
+    node = call("POST", "nodes", body, token, 0).json()
+    report = {"timestamp": "2026-01-02T03:04:05Z", "health": {}}
+    assert call("PUT", f"nodes/{node['id']}/status", report, token, 1).json()["status"] == "online"
+
+    listed = eventually(lambda: json.loads(path.read_text(encoding="utf-8")), "the node is in the file", timeout_s=20)
+    assert [(each["node_id"], each["ip"]) for each in listed] == [(node["id"], "10.0.0.1")]
 
 
 @pytest.mark.needs_postgres

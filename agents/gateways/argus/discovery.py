@@ -61,6 +61,7 @@ DISCOVERY: Final = {
         "400": json_answer("A parameter is wrong; `error` names it.", _REFUSAL),
         "401": json_answer("AUTH_MODE is token, and no good token came.", _REFUSAL),
         "403": json_answer("Whoever asks has no role.", _REFUSAL),
+        "503": json_answer("The database is away; try again later.", _REFUSAL),
     },
 }
 
