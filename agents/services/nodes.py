@@ -1,7 +1,7 @@
 """Nodes of the registry: registering them, and what operators set on them. Source: argus contract."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -39,7 +39,7 @@ class Registration:
     meta_data: dict[str, Any]
     node_id: str | None = None
     address: str = ""
-    environments: Environments = field(default=None)
+    environments: Environments = None
 
     @property
     def environment(self) -> str:
