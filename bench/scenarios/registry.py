@@ -2,14 +2,13 @@
 
 import json
 import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from bench.agent import Target
 from bench.context import Bench
 from bench.judging import HEALTH
+from bench.machine import cpu_seconds
 from bench.raw import python_server
 from bench.report import Raw, Row
 from bench.rest import Answered, Call
@@ -31,10 +30,12 @@ def registry(bench: Bench) -> list[Row]:
     """Reports at the fleet's own rate, and as fast as they are taken; each beside a bare view that does one UPDATE."""
     count = bench.agents(NODES)
     bench.drop_fleet()
-    with _bare_server(bench) as target:
+    with python_server(bench, "bench.bare") as (process, target):
         bench.portal.python("-m", "bench.judging", "fill", str(count))
         bare, _cpu = _report(bench, target, count, rate=count / INTERVAL_S)
+        used = cpu_seconds([process.pid])
         bare_maximum, _cpu = _report(bench, target, count)
+        bare_cost = (cpu_seconds([process.pid]) - used) / len(bare_maximum) * 1000
     bench.portal.python("-m", "bench.judging", "fill", str(count))
     target = bench.portal.targets(0)[0]
     began = datetime.now(tz=UTC)
@@ -61,6 +62,12 @@ def registry(bench: Bench) -> list[Row]:
             problem=_problem(maximum),
             details=milliseconds([took(each) for each in maximum])
             | {"cpu_s_per_1000": _per_1000(maximum_cpu, maximum)},
+        ),
+        Row(
+            "registry: CPU-s of web per 1,000 reports, as fast as they are taken",
+            "s",
+            _per_1000(maximum_cpu, maximum)["web"],
+            raw=Raw("of a bare Django view with one UPDATE", bare_cost),
         ),
         Row(
             f"registry: sweep over {count:,} nodes, p95",
@@ -128,9 +135,3 @@ def _rate(answers: Sequence[Answered]) -> float:
 
 def _per_1000(cpu: dict[str, float], answers: Sequence[Answered]) -> dict[str, float]:
     return {name: round(cpu[name] / len(answers) * 1000, 4) for name in ("web", "background", "postgres")}
-
-
-@contextmanager
-def _bare_server(bench: Bench) -> Iterator[Target]:
-    with python_server(bench, "bench.bare") as (_process, target):
-        yield replace(target, token="none")

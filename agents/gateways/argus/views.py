@@ -5,7 +5,7 @@ Errors are `{"error": "<one sentence that names the field>"}`, always in English
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from django.conf import settings
 from django.db import DataError, InterfaceError, OperationalError
@@ -16,7 +16,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from agents.gateways.argus.discovery import DISCOVERY, discovery_json, parse_port
 from agents.gateways.argus.document import CONFIGURE, COUNT, LIST, REGISTER, REPORT, SHOW
-from agents.gateways.argus.doors import caller_of
+from agents.gateways.argus.doors import Caller, caller_of
 from agents.gateways.argus.protocol import (
     error_json,
     list_json,
@@ -114,7 +114,7 @@ def _json(content: bytes, status: int = 200) -> HttpResponse:
     return HttpResponse(content, status=status, content_type="application/json", headers={"Cache-Control": "no-store"})
 
 
-def _caller(request: HttpRequest) -> Any:
+def _caller(request: HttpRequest) -> Caller:
     match = request.resolver_match
     return caller_of(request, rule_for(match.route if match else "", request.method or ""))
 

@@ -75,6 +75,21 @@ def test_up_says_where_data_lives(running_up):
     assert f"Data is in {data_dir(running_up) / 'portal.sqlite3'}" in running_up.said
 
 
+def test_up_has_written_nodes_json_when_it_answers(running_up):
+    assert (data_dir(running_up) / "nodes.json").read_text() == "[]"
+
+
+def test_up_warns_of_a_registry_that_is_open_to_a_network(up):
+    up.child.environment["HOST"] = "0.0.0.0"
+    up.start()
+
+    assert "warning: AUTH_MODE is disabled and HOST is 0.0.0.0: whoever reaches this address may" in up.said
+
+
+def test_up_says_nothing_of_a_registry_that_only_this_machine_reaches(running_up):
+    assert "AUTH_MODE" not in running_up.child.log()
+
+
 def test_up_is_ready_with_all_its_parts(running_up):
     running_up.wait_until_ready()
 

@@ -28,6 +28,9 @@ def test_defaults_are_those_of_the_contract(tmp_path):
         ({"AUTH_MODE": "on"}, "AUTH_MODE must be one of disabled, token, not 'on'."),
         ({"NODE_ID_PREFIX": "n1"}, "NODE_ID_PREFIX must be"),
         ({"NODE_ID_PREFIX": "a/b"}, "NODE_ID_PREFIX must be"),
+        ({"SCHEDULER_INTERVAL_SECONDS": "0"}, "SCHEDULER_INTERVAL_SECONDS must be at least 1"),
+        ({"METRIC_NODES_JSON_PATH": "/tmp"}, "METRIC_NODES_JSON_PATH must name a file, not the folder '/tmp'."),
+        ({"METRIC_NODES_JSON_PATH": "/no/where/"}, "METRIC_NODES_JSON_PATH must name a file"),
     ],
 )
 def test_what_cannot_be_stops_the_start_and_names_itself(tmp_path, environment, begins):
