@@ -15,6 +15,7 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 from agents.models import AgentToken, Session
 from agents.models.instance import Dialect
 from agents.models.service import Environment
+from agents.selectors.services import other_environments
 from agents.services.tokens import OFFERED_DIALECTS, create_agent_token, revoke_agent_token
 from controlplane.access.actors import actor_of
 from controlplane.console.tokens import TokenAdmin, TokenForm, environments_field, words
@@ -36,6 +37,12 @@ class AgentTokenForm(TokenForm):
         help_text=_("What it may speak; none chosen means every dialect."),
     )
     environments = environments_field(_("What it may speak for; none chosen means all."))
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Nodes of the registry bring names of their own.
+        offered = self.fields["environments"]
+        offered.choices = [*offered.choices, *((name, name) for name in other_environments())]  # type: ignore[attr-defined]
 
     class Meta:
         model = AgentToken

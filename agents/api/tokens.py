@@ -13,9 +13,13 @@ from controlplane.access.actors import actor_of
 from controlplane.access.issuing import environments_for
 from controlplane.common.errors import Conflict
 from controlplane.common.rest.collections import Collection, detail, detail_query
+from controlplane.common.rest.fields import TextField
 from controlplane.common.rest.filters import Filters
 from controlplane.common.rest.tokens import ORDERINGS, TokenBody, TokenSerializer, state_filter
 from controlplane.common.rest.views import endpoint
+
+ENVIRONMENT_MAX_CHARS = 64
+ENVIRONMENTS_MAX = 20
 
 
 class AgentTokenSerializer(TokenSerializer):
@@ -35,6 +39,13 @@ class AgentTokenBody(TokenBody):
         default=list,
         max_length=len(OFFERED_DIALECTS),
         help_text="What it may speak; empty means every dialect.",
+    )
+    # Nodes of the registry bring names of their own, also before the first of them registers.
+    environments = serializers.ListField(
+        child=TextField(max_length=ENVIRONMENT_MAX_CHARS),
+        required=False,
+        max_length=ENVIRONMENTS_MAX,
+        help_text="What it is narrowed to. Empty means all; absent, what the API token shown here is narrowed to.",
     )
 
 

@@ -10,6 +10,7 @@ from agents.models import Service
 from agents.models.instance import Connectivity
 from agents.selectors.instances import Archived, archived_q, participating
 from agents.selectors.visibility import Environments, within
+from controlplane.common.environments import Environment
 from controlplane.common.errors import NotFound
 
 ServiceStatus = Literal["online", "attention", "offline"]
@@ -80,3 +81,9 @@ def presences(rows: QuerySet[Service], *, now: datetime) -> list[ServicePresence
             "pk", "instance_count", "online_instance_count", "last_seen_at", "status_rank"
         )
     ]
+
+
+def other_environments() -> list[str]:
+    """The names of environments that services are in beside those of `Environment`, in their order; 100 at most."""
+    rows = Service.objects.exclude(environment__in=Environment.values).order_by("environment")
+    return list(rows.values_list("environment", flat=True).distinct()[:100])

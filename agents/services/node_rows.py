@@ -41,8 +41,9 @@ _FACTS: Final = _columns(InstanceFacts, "instance", "facts")
 _READ: Final = {"i": _INSTANCE, "s": _SERVICE, "n": _NODE, "f": _FACTS}
 _FIELDS: Final = _INSTANCE + _SERVICE + _NODE + _FACTS
 _ENDS: Final = (len(_INSTANCE), len(_INSTANCE + _SERVICE), len(_INSTANCE + _SERVICE + _NODE))
+# Both: of a row that is not locked, a statement that waited for another shows what was there before it waited.
 # SQLite's transactions have the lock of the whole database.
-_LOCKS: Final = {"postgresql": " FOR NO KEY UPDATE OF i"}
+_LOCKS: Final = {"postgresql": " FOR NO KEY UPDATE OF i, n"}
 
 
 def locked_nodes(node_ids: Collection[str]) -> list[Instance]:

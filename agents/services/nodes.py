@@ -6,7 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, QuerySet
 from django.utils import timezone
 
 from agents.models import Instance, InstanceFacts, Node, NodeCounter, Service
@@ -78,7 +78,7 @@ def register_node(registration: Registration) -> tuple[NodeRecord, bool]:
 
 def _known(registration: Registration) -> Instance | None:
     """The row that the registration is about, locked."""
-    locked = nodes().select_for_update(no_key=True, of=("self",))
+    locked = _locked_nodes()
     if registration.node_id is None:
         instance = locked.filter(node__name=registration.name).first()
         if instance is not None and not _is_within(instance, registration.environments):
@@ -92,6 +92,12 @@ def _known(registration: Registration) -> Instance | None:
             f"id: {registration.node_id!r} belongs to the node {instance.node.name!r}, not to {registration.name!r}."
         )
     return instance
+
+
+def _locked_nodes(environments: Environments = None) -> QuerySet[Instance]:
+    """Rows of `nodes`, locked with those of their nodes: of a row that is not, a statement that waited for another
+    shows what was there before it waited."""
+    return nodes(environments).select_for_update(no_key=True, of=("self", "node"))
 
 
 def _is_within(instance: Instance, environments: Environments) -> bool:
@@ -222,7 +228,7 @@ def configure_node(
     `seen` is the `settings_mark` of what the operator had before them. Raises NotFound, and NodeSetMeanwhile where
     somebody has set something else since.
     """
-    locked = nodes(environments).select_for_update(no_key=True, of=("self",))
+    locked = _locked_nodes(environments)
     instance = locked.filter(external_id=node_id).first()
     if instance is None:
         raise unknown_node(node_id)

@@ -50,7 +50,7 @@ def test_token_form_has_one_way_out():
         {"name": ""},
         {"name": "taken"},
         {"dialects": ["nonsense"]},
-        {"dialects": ["argus"]},
+        {"dialects": ["jkstack"]},
         {"environments": ["mars"]},
         {"expires_at_0": "soon"},
         {"expires_at_0": "2020-01-01", "expires_at_1": "00:00:00"},

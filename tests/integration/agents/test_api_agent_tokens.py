@@ -95,7 +95,7 @@ def test_name_that_is_taken_is_a_conflict(api):
     [
         ({"name": "a\0b"}, ["name"]),
         ({"name": "x" * 256}, ["name"]),
-        ({"dialects": ["argus"]}, ["dialects", 0]),
+        ({"dialects": ["jkstack"]}, ["dialects", 0]),
         ({"dialects": "onestep"}, ["dialects"]),
         ({"environments": {}}, ["environments"]),
         ({"expires_at": "2020-01-01"}, ["expires_at"]),

@@ -2,15 +2,19 @@
 
 import threading
 from datetime import timedelta
+from types import MappingProxyType
 
 import pytest
 from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from agents.models import Event, Instance, NodeCounter
+from agents.selectors.nodes import settings_mark
+from agents.services.errors import NodeSetMeanwhile
 from agents.services.liveness import judge_nodes, sweep_offline
 from agents.services.node_reports import StatusReport, record_report, record_reports
-from agents.services.nodes import Registration, register_node
+from agents.services.nodes import Registration, configure_node, register_node
+from controlplane.common.actors import Actor
 from tests.factories import InstanceFactory, ReplicaFactory
 
 NOW = timezone.now()
@@ -331,9 +335,53 @@ def test_report_that_comes_during_a_sweep_wins():
     assert kinds[-2:] == ["instance.offline", "instance.online"]
 
 
-def report_alone():
+@pytest.mark.needs_postgres
+@pytest.mark.django_db(transaction=True)
+def test_report_that_waits_for_another_is_held_against_what_that_one_stored():
+    """It says what was stored before both: only by what the other stored it is news."""
+    node()
+    good, bad = {"disk": {"status": "ok"}}, {"disk": {"status": "failed"}}
+    record_reports([StatusReport(node_id="A1", reported_at=NOW, health=good)])
+    waiting = threading.Thread(target=report_alone, args=(good,))
+
+    with transaction.atomic():
+        record_reports([StatusReport(node_id="A1", reported_at=NOW, health=bad)])
+        waiting.start()
+        wait_for_lock()
+    waiting.join(DEADLINE_S)
+
+    instance = Instance.objects.select_related("node").get()
+    assert (instance.node.health, instance.health) == (good, "ok")
+
+
+@pytest.mark.needs_postgres
+@pytest.mark.django_db(transaction=True)
+def test_of_two_operators_at_once_the_second_is_told():
+    seen = settings_mark(node().node)
+    outcomes = []
+
+    def set_mine():
+        try:
+            outcomes.append(configure_node("A1", label=["mine"], actor=Actor("x"), seen=seen))
+        except NodeSetMeanwhile as error:
+            outcomes.append(error)
+        finally:
+            connections.close_all()
+
+    waiting = threading.Thread(target=set_mine)
+    with transaction.atomic():
+        configure_node("A1", label=["theirs"], actor=Actor("y"), seen=seen)
+        waiting.start()
+        wait_for_lock()
+    waiting.join(DEADLINE_S)
+
+    assert [type(outcome) for outcome in outcomes] == [NodeSetMeanwhile]
+    assert Instance.objects.get().node.label == ["theirs"]
+
+
+def report_alone(health=MappingProxyType({})):
     try:
-        record_report(StatusReport(node_id="A1", reported_at=NOW, health={}))
+        record_report(StatusReport(node_id="A1", reported_at=NOW, health=dict(health)))
     finally:
         connections.close_all()
 

@@ -8,10 +8,11 @@ from django.test import Client
 from django.utils import timezone
 
 from agents.models import Event, Node
+from agents.services.nodes import Registration, register_node
 from controlplane.common.rest.programs import is_program
 from tests.factories import AgentTokenFactory, ApiTokenFactory
 from tests.integration.agents.registry import BASE, META_DATA, TIMESTAMP, Registry, registration
-from tests.integration.api_client import user_in
+from tests.integration.api_client import api_as, user_in
 from tests.integration.console import console_as
 
 pytestmark = pytest.mark.django_db
@@ -36,8 +37,6 @@ def program(role, **fields):
 
 def known_node(**changes):
     """A node that somebody registered before tokens were asked for."""
-    from agents.services.nodes import Registration, register_node
-
     fields = {"name": "old", "type": "agent", "version": "1", "meta_data": META_DATA} | changes
     return register_node(Registration(**fields))[0]
 
@@ -254,6 +253,26 @@ def test_api_token_for_an_environment_configures_only_there():
 
     assert person.configure("A1", label=["gpu"]).status_code == 200
     assert person.configure("A2", label=["gpu"]).status_code == 404
+
+
+@pytest.mark.usefixtures("token_mode")
+def test_agent_token_may_be_made_for_an_environment_that_only_nodes_have():
+    body = {"name": "nodes", "dialects": ["argus"], "environments": ["production"]}
+    made = api_as("admin").post("agent-tokens", body)
+    node = Registry(Authorization=f"Bearer {made.json()['secret']}")
+
+    assert made.status_code == 200
+    assert node.register("mine", meta_data={"env": "production"}).status_code == 201
+    assert node.register("theirs", meta_data={"env": "prod"}).status_code == 403
+
+
+def test_console_offers_environments_that_nodes_brought():
+    known_node(meta_data={"env": "production"})
+
+    page = console_as("admin").get("/admin/agents/agenttoken/add/").content.decode()
+
+    assert 'value="production"' in page
+    assert 'value="argus"' in page
 
 
 # --- probes
