@@ -89,7 +89,8 @@ def python_server(bench: Bench, module: str) -> Iterator[tuple[subprocess.Popen[
         yield process, Target("127.0.0.1", port, "", hello=False)
     finally:
         process.kill()
-        process.wait(_STOP_WITHIN_S)
+        # Reads to its end, and closes what it wrote to.
+        process.communicate(timeout=_STOP_WITHIN_S)
 
 
 # --- PostgreSQL

@@ -23,23 +23,26 @@ MAXIMUM_SECONDS = 4.0
 CONNECTIONS = 256
 # As many as the server has threads, twice: more only wait.
 CLOSED_CONNECTIONS = 32
+_REPORTS_LEAST = 5
 _PATH = "/api/v1/master/nodes/A{}/status"
 
 
 def registry(bench: Bench) -> list[Row]:
     """Reports at the fleet's own rate, and as fast as they are taken; each beside a bare view that does one UPDATE."""
     count = bench.agents(NODES)
+    # A small fleet in a short run would send nothing.
+    rate = max(count / INTERVAL_S, _REPORTS_LEAST / bench.seconds(SECONDS))
     bench.drop_fleet()
     with python_server(bench, "bench.bare") as (process, target):
         bench.portal.python("-m", "bench.judging", "fill", str(count))
-        bare, _cpu = _report(bench, target, count, rate=count / INTERVAL_S)
+        bare, _cpu = _report(bench, target, count, rate=rate)
         used = cpu_seconds([process.pid])
         bare_maximum, _cpu = _report(bench, target, count)
         bare_cost = (cpu_seconds([process.pid]) - used) / len(bare_maximum) * 1000
     bench.portal.python("-m", "bench.judging", "fill", str(count))
     target = bench.portal.targets(0)[0]
     began = datetime.now(tz=UTC)
-    answers, cpu = _report(bench, target, count, rate=count / INTERVAL_S)
+    answers, cpu = _report(bench, target, count, rate=rate)
     problem = _problem(answers) or _unstored(bench, answers, began)
     maximum, maximum_cpu = _report(bench, target, count)
     found = json.loads(bench.portal.python("-m", "bench.judging", "time").splitlines()[-1])
