@@ -127,8 +127,9 @@ def report_history(peer: Peer) -> None:
 class ExampleFleet:
     """The rows that real values in requests are taken from.
 
-    `retired_id` is an instance that is offline, and `removal_id` a removal that is done. `command_id` is pending until somebody cancels it, and nothing is done with the tokens of `token_id` and
-    `agent_token_id`, so that anybody may revoke them.
+    `retired_id` is an instance that is offline, and `removal_id` a removal that is done. `command_id` is pending until
+    somebody cancels it, and nothing is done with the tokens of `token_id` and `agent_token_id`, so that anybody may
+    revoke them.
     """
 
     def __init__(self, portal: Portal, *, instance_id: str, away_id: str) -> None:
