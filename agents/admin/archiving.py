@@ -12,6 +12,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from agents.models import Instance, Removal, Service
 from agents.selectors.removals import open_removal
@@ -37,7 +38,7 @@ class ForgetForm(forms.Form):
     """The name, typed again."""
 
     name = forms.CharField(
-        label=_("Name"), max_length=255, strip=False, widget=forms.TextInput(attrs={"autocomplete": "off"})
+        label=_("Name"), max_length=255, strip=False, widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"})
     )
 
 

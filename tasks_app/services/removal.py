@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_noop
@@ -72,17 +72,17 @@ def _remove_instance(removal: Removal, instance_id: UUID, until: float, *, ends:
 
 
 def _empty(removal: Removal, belongings: Sequence[Belonging], owner_id: UUID | int, until: float) -> bool:
-    """Remove all rows in batches; False where the time was up before."""
+    """Remove all rows in batches; False where the time was up before. Cost: one probe of an index per empty table."""
     for each in belongings:
-        while True:
+        # Most instances have nothing in most tables; to see that takes no transaction.
+        while each.rows_of(owner_id).exists():
             if time.monotonic() >= until:
                 return False
             started = time.monotonic()
-            removed = _step(removal, lambda each=each: _delete_batch(each, owner_id))  # type: ignore[misc]
-            if not removed:
-                break
-            # SQLite lets one write at a time: others get as much of it as this does.
-            time.sleep(time.monotonic() - started)
+            _step(removal, lambda each=each: _delete_batch(each, owner_id))  # type: ignore[misc]
+            if connection.vendor == "sqlite":
+                # It lets one write at a time: others get as much of it as this does.
+                time.sleep(time.monotonic() - started)
     return True
 
 
@@ -90,15 +90,12 @@ Deletion = Callable[[], dict[str, int]]
 
 
 @transaction.atomic
-def _step(removal: Removal, delete: Deletion) -> int:
-    """One batch, counted with the request in its transaction; returns how many rows it was."""
+def _step(removal: Removal, delete: Deletion) -> None:
+    """One batch, counted with the request in its transaction."""
     # The lock keeps a second run from counting the same.
     stored = Removal.objects.select_for_update(no_key=True).get(pk=removal.pk)
-    if stored.finished_at is not None:
-        return 0
-    removed = delete()
-    _count(stored, removed)
-    return sum(removed.values())
+    if stored.finished_at is None:
+        _count(stored, delete())
 
 
 @transaction.atomic

@@ -50,6 +50,8 @@ def variables(shop: ExampleFleet) -> dict[str, str]:
         "SERVICE": quote(SERVICE, safe=""),
         "TASK": quote(TASK, safe=""),
         "INSTANCE": shop.instance_id,
+        "RETIRED": shop.retired_id,
+        "REMOVAL": shop.removal_id,
         "COMMAND": shop.hold_command(),
         "EVENT": shop.event_id,
         "NODE": shop.node_id,

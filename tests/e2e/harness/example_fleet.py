@@ -37,6 +37,20 @@ if not User.objects.filter(username={USERNAME!r}).exists():
     User.objects.create_superuser({USERNAME!r}, password={PASSWORD!r})
 """
 
+RETIRED_SERVICE = "web/retired"
+RETIRED_ID, REMOVAL_ID = "0b9f0a52-64a3-4f7e-9f0f-6f0f6f1f7d10", "3f0a0a52-64a3-4f7e-9f0f-6f0f6f1f7d10"
+# Nobody waits in a test until an instance is offline.
+MAKE_RETIRED = f"""
+from django.utils import timezone
+from agents.models import Instance, Removal, Service
+service, _made = Service.objects.get_or_create(name={RETIRED_SERVICE!r}, environment={ENVIRONMENT!r})
+Instance.objects.get_or_create(pk={RETIRED_ID!r}, defaults=dict(
+    dialect="onestep", external_id={RETIRED_ID!r}, service=service, node_name="shop-9", connectivity="offline"))
+now = timezone.now()
+Removal.objects.get_or_create(pk={REMOVAL_ID!r}, defaults=dict(
+    kind="instance", target_id="1", name="gone", environment={ENVIRONMENT!r}, requested_at=now, finished_at=now))
+"""
+
 
 class ObedientAgent:
     """Says that each command succeeded, and does nothing of it; reports until it is left."""
@@ -113,8 +127,9 @@ def report_history(peer: Peer) -> None:
 class ExampleFleet:
     """The rows that real values in requests are taken from.
 
-    `command_id` is pending until somebody cancels it, and nothing is done with the tokens of `token_id` and
-    `agent_token_id`, so that anybody may revoke them.
+    `retired_id` is an instance that is offline, and `removal_id` a removal that is done. `command_id` is pending until
+    somebody cancels it, and nothing is done with the tokens of `token_id` and `agent_token_id`, so that anybody may
+    revoke them.
     """
 
     def __init__(self, portal: Portal, *, instance_id: str, away_id: str) -> None:
@@ -122,6 +137,7 @@ class ExampleFleet:
         self.api: Api = portal.api()
         self.instance_id = instance_id
         self.away_id = away_id
+        self.retired_id, self.removal_id = RETIRED_ID, REMOVAL_ID
         self.command_id = self.hold_command()
         self.fan_out_id = self.fan_out()
         self.event_id = str(self.api.get("/api/v1/history", limit=1)["items"][0]["id"])
@@ -156,6 +172,7 @@ class ExampleFleet:
 @contextlib.contextmanager
 def example_fleet(portal: Portal) -> Iterator[ExampleFleet]:
     portal.run_python(MAKE_USER)
+    portal.run_python(MAKE_RETIRED)
     url, token = portal.urls[0], portal.ingest_token
     with Peer(url, token, service=SERVICE) as away:
         report_history(away)

@@ -214,6 +214,7 @@ def test_instance_of_any_dialect(api):
             "conflict_seen_at": None,
             "last_sync_at": None,
             "last_topology_hash": None,
+            "archived_at": None,
             "created_at": instance.created_at.isoformat(),
             "updated_at": instance.updated_at.isoformat(),
         }
