@@ -206,7 +206,7 @@ def test_near_misses_count_and_show_who_fails_one_requirement(django_assert_num_
     labelled({"env": "prod", "cpu": "4"}, node_name="unseen", service=ServiceFactory(environment="secret"))
     rows = Instance.objects.select_related("service").filter(service__environment="dev")
 
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3):
         misses = near_misses(rows, parse("env=prod,cpu>8,!gpu"), example_count=2)
         shown = [(str(each.requirement), each.count, [str(e.node_name) for e in each.examples]) for each in misses]
 
