@@ -218,11 +218,12 @@ FLEET = """
         agent_version, python_version, connectivity, health, last_topology_hash, created_at, updated_at)
     SELECT gen_random_uuid(), 'argus', n, %s, 'node-' || n, '', '', '', '', 'online', 'ok', '', now(), now()
     FROM generate_series(1, 50000) n;
-    INSERT INTO agents_instancelabels (instance_id, agent, tags, operator, effective)
-    SELECT id, '{}', '{}', '{}', jsonb_build_object('host', 'web-' || n, 'cpu', (n %% 64)::text, 'zone', 'z' || n %% 10,
-            'env', CASE WHEN n %% 4 = 0 THEN 'prod' ELSE 'test' || n %% 3 END)
+    INSERT INTO agents_instancelabels (instance_id, agent, tags, operator, refused, effective)
+    SELECT id, '{}', '{}', '{}', '{}', jsonb_build_object('host', 'web-' || n, 'cpu', (n %% 64)::text,
+            'zone', 'z' || n %% 10, 'env', CASE WHEN n %% 4 = 0 THEN 'prod' ELSE 'test' || n %% 3 END)
         || CASE WHEN n %% 100 = 0 THEN '{"gpu": ""}'::jsonb ELSE '{}' END
     FROM (SELECT id, external_id::int AS n FROM agents_instance) AS numbered;
+    ANALYZE agents_service;
     ANALYZE agents_instance;
     ANALYZE agents_instancelabels;
 """
