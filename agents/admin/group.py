@@ -18,8 +18,8 @@ from agents.models import Group
 from agents.selectors.groups import member_counts
 from agents.services.groups import change_group, checked_description, checked_name, checked_selector, create_group
 from controlplane.access.actors import actor_of
-from controlplane.common.errors import Invalid
-from controlplane.console.admin import ModelAdmin
+from controlplane.common.errors import ControlPlaneError, Invalid
+from controlplane.console.admin import ModelAdmin, report
 from controlplane.console.formatting import NOTHING, admin_url, age, cut, link
 
 
@@ -116,9 +116,13 @@ class GroupAdmin(ModelAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         group = self.get_object(request, object_id) if object_id else None
-        answer: HttpResponse = super().changeform_view(
-            request, object_id, form_url, {**(extra_context or {}), **_links(request, group)}
-        )
+        try:
+            answer: HttpResponse = super().changeform_view(
+                request, object_id, form_url, {**(extra_context or {}), **_links(request, group)}
+            )
+        except ControlPlaneError as error:
+            # Somebody else took the name, or the group away, since the form was checked.
+            return report(request, error, next_url=request.get_full_path())
         return answer
 
 

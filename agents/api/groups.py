@@ -119,7 +119,7 @@ class GroupView(FleetView):
         body=GroupBody,
         responds=GroupSerializer,
         refusals=(404, 409),
-        example={"name": "canary", "selector": "env=prod,canary=1"},
+        example={"name": "canary-eu", "selector": "env=prod,canary=1,region=eu"},
     )
     def put(self) -> HttpResponseBase:
         return self._changed()

@@ -7,7 +7,7 @@ from django.db.models import Q
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from agents.labels import Selector, SelectorInvalid, parse
+from agents.labels import Operator, Selector, SelectorInvalid, parse
 from agents.labels.selector import TEXT_MAX_CHARS
 from agents.models import Instance
 from agents.selectors.groups import GroupUnknown, selector_of
@@ -17,23 +17,23 @@ from controlplane.common.rest.fields import TextField
 from controlplane.common.rest.filters import ApiFilter
 
 SELECTOR_HELP = "As in `env=prod,region in (eu,us),!canary,cpu-cores>8`: all of it must hold."
+_REQUIREMENT = {
+    "type": "object",
+    "properties": {
+        "key": {"type": "string"},
+        "operator": {"type": "string", "enum": [operator.value for operator in Operator]},
+        "values": {"type": "array", "items": {"type": "string"}, "nullable": True},
+    },
+    "required": ["key", "operator"],
+    "additionalProperties": False,
+}
 _JSON = {
     "type": "object",
     "properties": {
-        "match_labels": {"type": "object", "additionalProperties": {"type": "string"}},
-        "match_expressions": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "key": {"type": "string"},
-                    "operator": {"type": "string", "enum": ["IN", "NOT_IN", "EXISTS", "NOT_EXISTS", "GT", "LT"]},
-                    "values": {"type": "array", "items": {"type": "string"}},
-                },
-                "required": ["key", "operator"],
-            },
-        },
+        "match_labels": {"type": "object", "additionalProperties": {"type": "string"}, "nullable": True},
+        "match_expressions": {"type": "array", "items": _REQUIREMENT, "nullable": True},
     },
+    "additionalProperties": False,
 }
 
 

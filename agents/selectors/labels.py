@@ -16,13 +16,13 @@ import msgspec
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.db.models import (
+    BigIntegerField,
     BooleanField,
     Case,
     Count,
     Exists,
     F,
     Func,
-    IntegerField,
     OuterRef,
     Q,
     QuerySet,
@@ -84,6 +84,16 @@ class NearMiss:
     examples: tuple[Instance, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """How many instances were asked, and meet all; for each requirement, how many fail it, and fail it alone."""
+
+    total: int
+    matching: int
+    excluded: list[int]
+    missed: list[int]
+
+
 def matching(rows: QuerySet[Instance], selector: Selector) -> QuerySet[Instance]:
     """Those of `rows` that a selector means."""
     return rows.filter(matches_q(selector))
@@ -142,50 +152,54 @@ def derived_labels(instance: Instance, facts: object) -> dict[str, str]:
     return {key: value for key, value in found.items() if value}
 
 
+def survey(rows: QuerySet[Instance], selector: Selector) -> Survey:
+    """How many of `rows` meet and fail which requirements. One query, which reads all of `rows` once."""
+    parts = len(selector.parts())
+    mask = _mask(selector)
+    found = rows.order_by().annotate(mask=mask).values("mask").annotate(found_count=Count("pk"))
+    counts = dict(found.values_list("mask", "found_count"))
+    return Survey(
+        total=sum(counts.values()),
+        matching=counts.get(0, 0),
+        excluded=[sum(count for bits, count in counts.items() if bits >> part & 1) for part in range(parts)],
+        missed=[counts.get(1 << part, 0) for part in range(parts)],
+    )
+
+
+def near_examples(rows: QuerySet[Instance], selector: Selector, count: int) -> list[list[Instance]]:
+    """For each requirement so many of `rows` at most, by name, that fail it alone, with their services.
+
+    Two queries; the first reads all of `rows`, but of those that count no more than their names and keys.
+    """
+    parts = range(len(selector.parts()))
+    place = Window(RowNumber(), partition_by=F("mask"), order_by=("node_name", "id"))
+    missed = rows.order_by().annotate(mask=_mask(selector)).filter(mask__in=[1 << part for part in parts])
+    near = missed.annotate(place=place).filter(place__lte=count).values_list("mask", "place", "pk")
+    chosen = sorted(near)
+    found = rows.select_related("service").in_bulk([pk for _mask_of, _place, pk in chosen])
+    return [[found[pk] for mask, _place, pk in chosen if mask == 1 << part and pk in found] for part in parts]
+
+
 def near_misses(rows: QuerySet[Instance], selector: Selector, *, example_count: int = 0) -> list[NearMiss]:
     """For each requirement how many of `rows` fail it alone, in the order of the selector's text.
 
-    One query, which reads all of `rows`; with `example_count` two more, for so many of each by name at most, with
-    their services.
+    The cost is that of `survey`; with `example_count`, of `near_examples` too.
     """
-    parts = selector.parts()
-    if not parts:
-        return []
-    fails = {f"fails_{number}": _fails(requirement) for number, requirement in enumerate(_requirements(selector))}
-    missed = rows.order_by().alias(fail_count=sum(fails.values(), start=Value(0))).filter(fail_count=1)
-    counts = missed.aggregate(**{name: Count("pk", filter=Q(_IsOne(failed))) for name, failed in fails.items()})
-    examples = _examples(missed, fails, example_count) if example_count and any(counts.values()) else {}
+    missed = survey(rows, selector).missed
+    examples: list[list[Instance]] = [[] for _ in missed]
+    if example_count and any(missed):
+        examples = near_examples(rows, selector, example_count)
     return [
-        NearMiss(part, counts[name], tuple(examples.get(number, ())))
-        for number, (part, name) in enumerate(zip(parts, fails, strict=True))
+        NearMiss(part, count, tuple(near)) for part, count, near in zip(selector.parts(), missed, examples, strict=True)
     ]
 
 
-def excluded_counts(rows: QuerySet[Instance], selector: Selector) -> list[int]:
-    """For each requirement how many of `rows` fail it, in the order of the selector's text. One query, which reads all
-    of `rows`."""
-    fails = {f"fails_{number}": _fails(requirement) for number, requirement in enumerate(_requirements(selector))}
-    if not fails:
-        return []
-    counts = rows.order_by().aggregate(
-        **{name: Count("pk", filter=Q(_IsOne(failed))) for name, failed in fails.items()}
-    )
-    return [counts[name] for name in fails]
-
-
-def _examples(missed: QuerySet[Instance], fails: dict[str, Case], count: int) -> dict[int, list[Instance]]:
-    """For each requirement so many of those that `missed` it alone, by name, with their services. Two queries."""
-    which = Case(*(When(Q(_IsOne(failed)), then=Value(number)) for number, failed in enumerate(fails.values())))
-    place = Window(RowNumber(), partition_by=F("missed_number"), order_by=("node_name", "id"))
-    numbered = missed.annotate(missed_number=which).annotate(place=place).filter(place__lte=count)
-    # Keys alone are sorted: the rows are wide, and many may fail.
-    keys = list(numbered.order_by("missed_number", "place").values_list("missed_number", "pk"))
-    found = Instance.objects.select_related("service").in_bulk([key for _number, key in keys])
-    examples: dict[int, list[Instance]] = {}
-    for number, key in keys:
-        if key in found:
-            examples.setdefault(number, []).append(found[key])
-    return examples
+def _mask(selector: Selector) -> Any:
+    """A number whose bits are the requirements that an instance fails, the first one the lowest."""
+    mask: Any = Value(0, output_field=BigIntegerField())
+    for number, requirement in enumerate(_requirements(selector)):
+        mask += _fails(requirement, weight=1 << number)
+    return mask
 
 
 def _requirements(selector: Selector) -> list[Requirement]:
@@ -227,8 +241,8 @@ def _beside(
     return ~Q(Exists(rows.filter(any_denied, pk=instance)))
 
 
-def _fails(requirement: Requirement) -> Case:
-    """1 where an instance fails a requirement, 0 where it meets it; what is beside it is joined."""
+def _fails(requirement: Requirement, *, weight: int) -> Case:
+    """`weight` where an instance fails a requirement, 0 where it meets it; what is beside it is joined."""
     positive = _positive(requirement)
     if requirement.key in _COLUMNS:
         holds = _column_holds(positive, _COLUMNS[requirement.key])
@@ -236,7 +250,8 @@ def _fails(requirement: Requirement) -> Case:
         holds = Q(_holds(positive, "facts__facts" if requirement.key in _FACTS else "labels__effective"))
     # Of a missing row the condition is null, which is no match.
     is_denied = requirement.operator in _NEGATED
-    return Case(When(holds, then=Value(int(is_denied))), default=Value(int(not is_denied)), output_field=IntegerField())
+    met, failed = (Value(each, output_field=BigIntegerField()) for each in (0, weight))
+    return Case(When(holds, then=failed if is_denied else met), default=met if is_denied else failed)
 
 
 def _holds(requirement: Requirement, column: str) -> "Func":
@@ -315,13 +330,6 @@ class _Compares(Func):
     def as_sqlite(self, compiler: Any, connection: BaseDatabaseWrapper, **_: Any) -> _Compiled:  # noqa: ARG002
         text, _params = compiler.compile(self.source_expressions[0])
         return f"label_matches({text}, %s)", (_text_of(self.requirement),)
-
-
-class _IsOne(Func):
-    """Whether a number is 1."""
-
-    output_field = BooleanField()
-    template = "(%(expressions)s) = 1"
 
 
 def _number_sql(text: str, parameters: tuple[Any, ...], requirement: Requirement) -> _Compiled:

@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 
 from agents.labels import Selector
 from agents.models import Instance
-from agents.selectors.labels import excluded_counts, labels_of, matching, near_misses
+from agents.selectors.labels import labels_of, matching, near_examples, survey
 from agents.selectors.visibility import Environments, within
 
 SAMPLE: Final = 10
@@ -62,23 +62,18 @@ def matches(selector: Selector, *, environments: Environments = None) -> QuerySe
 
 
 def match(selector: Selector, *, environments: Environments = None) -> Match:
-    """What a selector finds now. Two queries read the whole fleet, one for how many fail each requirement and one for
-    how many fail it alone; beside them counts, the sample and the examples."""
+    """What a selector finds now. One query counts, and one that finds the examples reads the fleet too."""
     rows = eligible(Instance.objects.order_by(), environments)
-    missed = near_misses(rows, selector, example_count=NEAR_SAMPLE)
-    parts = [
-        Part(near.requirement, excluded, near.count, list(near.examples))
-        for near, excluded in zip(missed, excluded_counts(rows, selector), strict=True)
-    ]
-    found = matches(selector, environments=environments)
-    total, found_count = rows.count(), found.order_by().count()
+    counts = survey(rows, selector)
+    examples = near_examples(rows, selector, NEAR_SAMPLE) if any(counts.missed) else [[] for _ in counts.missed]
+    parts = [Part(*each) for each in zip(selector.parts(), counts.excluded, counts.missed, examples, strict=True)]
     return Match(
         selector=selector,
-        total=total,
-        matching=found_count,
+        total=counts.total,
+        matching=counts.matching,
         parts=parts,
-        sample=list(found[:SAMPLE]) if found_count else [],
-        warnings=_warnings(selector, total, parts),
+        sample=list(matches(selector, environments=environments)[:SAMPLE]) if counts.matching else [],
+        warnings=_warnings(selector, counts.total, parts),
     )
 
 

@@ -47,6 +47,8 @@ SPECTACULAR_SETTINGS = {
         "ServiceCommandKind": "tasks_app.api.orders.SERVICE_KINDS",
         "TaskCommandKind": "tasks_app.api.orders.TASK_CHOICES",
         "EventKind": "agents.models.event.EventKind",
+        "TargetModeEnum": "tasks_app.api.orders.TARGET_MODES",
+        "FanOutMode": "agents.models.fan_out.FanOut.Mode",
         "TaskEventKind": "agents.selectors.events.WIRE_EVENT_KINDS",
         "SessionStatus": "agents.models.session.Session.Status",
         "InstanceViewStatus": "agents.api.serializers.INSTANCE_VIEW_STATUSES",

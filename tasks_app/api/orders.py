@@ -18,6 +18,7 @@ from tasks_app.services.commands import FannedOut, Target
 TARGETS_MAX = 10_000
 OUTCOMES = ("dispatched", "queued", "skipped", "rejected")
 ALL_ONLINE, SELECTED = "all_online", "selected_instances"
+TARGET_MODES = (ALL_ONLINE, SELECTED)
 SKIP, QUEUE = "skip", "queue"
 NOOP_CODE, NOOP_MESSAGE = "no_online_instances", "no instance of the service is online"
 SERVICE_KINDS = [(kind.value, kind.label) for kind in CommandKind if kind != CommandKind.SHUTDOWN]
@@ -72,7 +73,7 @@ class FanOutBody(CommandBody):
     """A command for many instances."""
 
     reason = TextField(max_length=REASON_MAX_LENGTH)
-    target_mode = serializers.ChoiceField(choices=(ALL_ONLINE, SELECTED))
+    target_mode = serializers.ChoiceField(choices=TARGET_MODES)
     target_instance_ids = serializers.ListField(
         child=IdField(), default=list, max_length=TARGETS_MAX, help_text=f"Those meant by {SELECTED}, else empty."
     )
@@ -161,7 +162,7 @@ class FanOutCountsSerializer(serializers.Serializer[Any]):
 
 class FanOutSerializer(serializers.Serializer[Any]):
     kind = serializers.ChoiceField(choices=SERVICE_KINDS)
-    target_mode = serializers.ChoiceField(choices=(ALL_ONLINE, SELECTED))
+    target_mode = serializers.ChoiceField(choices=TARGET_MODES)
     offline_behavior = serializers.ChoiceField(choices=(SKIP, QUEUE))
     noop_reason_code = serializers.CharField(allow_null=True)
     noop_reason_message = serializers.CharField(allow_null=True)

@@ -452,6 +452,8 @@ def test_every_api_route_and_verb_answers_as_the_table_says(caller, auth_mode, s
     values = {
         "<name:service_name>": service.name,
         "<name:task_name>": "ghost",
+        "<name:fan_out_id>": f"fan_{'0' * 32}",
+        "<name:group_name>": "ghost",
         "<name:event_id>": "999999999",
         "<name:token_id>": "999999999",
         "<name:node_id>": "A999999999",
