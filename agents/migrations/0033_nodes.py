@@ -1,4 +1,5 @@
 import django.db.models.deletion
+import django.utils.timezone
 from django.db import migrations, models
 
 
@@ -23,7 +24,6 @@ class Migration(migrations.Migration):
                 ('health', models.JSONField(blank=True, default=dict, verbose_name='health')),
                 ('registered_at', models.DateTimeField(verbose_name='registered')),
                 ('updated_at', models.DateTimeField(verbose_name='updated')),
-                ('agent_reported_at', models.DateTimeField(blank=True, help_text='The time that the last report gave itself.', null=True, verbose_name='last report by its clock')),
             ],
             options={
                 'verbose_name': 'node',
@@ -48,8 +48,10 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('path', models.TextField(blank=True, verbose_name='path')),
                 ('written_at', models.DateTimeField(blank=True, null=True, verbose_name='written')),
-                ('checked_at', models.DateTimeField(blank=True, null=True, verbose_name='checked')),
+                ('checked_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='checked')),
                 ('failing_since', models.DateTimeField(blank=True, null=True, verbose_name='failing since')),
+                ('failed_at', models.DateTimeField(blank=True, null=True, verbose_name='failed last')),
+                ('failed_by', models.TextField(blank=True, help_text='The host and the user that could not write.', verbose_name='failed by')),
                 ('error', models.TextField(blank=True, verbose_name='error')),
                 ('node_count', models.PositiveIntegerField(default=0, verbose_name='nodes')),
             ],

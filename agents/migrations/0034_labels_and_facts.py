@@ -12,10 +12,23 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name='HostAddress',
+            fields=[
+                ('id', models.BigAutoField(primary_key=True, serialize=False)),
+                ('mac', models.CharField(max_length=17, verbose_name='MAC address')),
+                ('instance', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='host_addresses', to='agents.instance', verbose_name='instance')),
+            ],
+            options={
+                'verbose_name': 'host address',
+                'verbose_name_plural': 'host addresses',
+            },
+        ),
+        migrations.CreateModel(
             name='InstanceFacts',
             fields=[
                 ('instance', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='facts', serialize=False, to='agents.instance', verbose_name='instance')),
                 ('facts', models.JSONField(blank=True, default=dict, verbose_name='facts')),
+                ('digest', models.CharField(blank=True, db_default='', default='', editable=False, max_length=32)),
                 ('changed_at', models.DateTimeField(verbose_name='changed')),
             ],
             options={
@@ -29,13 +42,23 @@ class Migration(migrations.Migration):
             fields=[
                 ('instance', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='labels', serialize=False, to='agents.instance', verbose_name='instance')),
                 ('agent', models.JSONField(blank=True, default=dict, verbose_name='labels of the agent')),
+                ('tags', models.JSONField(blank=True, default=dict, help_text='The list of labels that a node was registered with.', verbose_name='tags')),
                 ('operator', models.JSONField(blank=True, default=dict, verbose_name='labels of operators')),
                 ('effective', models.JSONField(blank=True, default=dict, verbose_name='labels')),
+                ('refused', models.JSONField(blank=True, default=dict, help_text='Labels of the agent that may not be, each with why.', verbose_name='left out')),
             ],
             options={
                 'verbose_name': 'labels of an instance',
                 'verbose_name_plural': 'labels of instances',
                 'indexes': [django.contrib.postgres.indexes.GinIndex(fields=['effective'], name='labels_effective')],
             },
+        ),
+        migrations.AddIndex(
+            model_name='hostaddress',
+            index=models.Index(fields=['mac'], name='host_address_mac'),
+        ),
+        migrations.AddConstraint(
+            model_name='hostaddress',
+            constraint=models.UniqueConstraint(fields=('instance', 'mac'), name='host_address'),
         ),
     ]

@@ -21,8 +21,8 @@ class Migration(migrations.Migration):
                 ('updated_at', models.DateTimeField(auto_now=True, verbose_name='updated')),
             ],
             options={
-                'verbose_name': 'group',
-                'verbose_name_plural': 'groups',
+                'verbose_name': 'group of instances',
+                'verbose_name_plural': 'groups of instances',
                 'ordering': ('name',),
             },
         ),

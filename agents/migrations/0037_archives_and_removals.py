@@ -1,10 +1,9 @@
 import uuid
-
 from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    """What is left out of lists, and what is on its way out for good."""
+    """What is left out of lists, and what is on its way out for good: nobody is let in under its name meanwhile."""
 
     dependencies = [
         ('agents', '0036_fan_outs'),
@@ -17,9 +16,19 @@ class Migration(migrations.Migration):
             field=models.DateTimeField(blank=True, help_text='Left out of lists and figures until it reports again.', null=True, verbose_name='archived'),
         ),
         migrations.AddField(
+            model_name='instance',
+            name='forget_requested_at',
+            field=models.DateTimeField(blank=True, help_text='Nobody is let in under its name meanwhile.', null=True, verbose_name='being forgotten since'),
+        ),
+        migrations.AddField(
             model_name='service',
             name='archived_at',
             field=models.DateTimeField(blank=True, help_text='Left out of lists and figures until it is heard of again.', null=True, verbose_name='archived'),
+        ),
+        migrations.AddField(
+            model_name='service',
+            name='forget_requested_at',
+            field=models.DateTimeField(blank=True, help_text='Nobody is let in under its name meanwhile.', null=True, verbose_name='being forgotten since'),
         ),
         migrations.CreateModel(
             name='Removal',
@@ -30,14 +39,17 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(max_length=512, verbose_name='name')),
                 ('environment', models.CharField(max_length=64, verbose_name='environment')),
                 ('requested_by_name', models.CharField(blank=True, max_length=255, verbose_name='requested by')),
+                ('origin', models.JSONField(blank=True, default=dict, editable=False)),
                 ('requested_at', models.DateTimeField(verbose_name='requested')),
                 ('finished_at', models.DateTimeField(blank=True, null=True, verbose_name='finished')),
                 ('removed', models.JSONField(blank=True, default=dict, verbose_name='removed rows')),
+                ('kept_reason', models.CharField(blank=True, help_text='Empty where all of it is gone.', max_length=255, verbose_name='why something is left')),
             ],
             options={
                 'verbose_name': 'removal',
                 'verbose_name_plural': 'removals',
-                'ordering': ('-requested_at',),
+                'ordering': ('-requested_at', '-id'),
+                'indexes': [models.Index(fields=['-requested_at', '-id'], name='removal_newest')],
                 'constraints': [models.UniqueConstraint(condition=models.Q(('finished_at', None)), fields=('kind', 'target_id'), name='removal_open')],
             },
         ),

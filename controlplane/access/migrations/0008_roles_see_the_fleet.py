@@ -1,7 +1,10 @@
-"""Every role may look at what is being forgotten."""
+"""Every role sees nodes, groups, fan-outs and removals; operators and admins make, change and delete groups."""
 
 from django.contrib.auth.management import create_permissions
 from django.db import migrations
+
+SEEN = ("view_node", "view_group", "view_fanout", "view_removal")
+CHANGED = ("add_group", "change_group", "delete_group")
 
 
 def grant(apps, schema_editor):
@@ -12,11 +15,11 @@ def grant(apps, schema_editor):
     config.models_module = True
     create_permissions(config, apps=apps, verbosity=0, using=using)
     config.models_module = None
-    permissions = apps.get_model("auth", "Permission").objects.using(using)
-    view = permissions.get(content_type__app_label="agents", codename="view_removal")
-    for name in ("viewer", "operator", "admin"):
+    permissions = apps.get_model("auth", "Permission").objects.using(using).filter(content_type__app_label="agents")
+    seen, changed = (list(permissions.filter(codename__in=names)) for names in (SEEN, CHANGED))
+    for name, granted in (("viewer", seen), ("operator", seen + changed), ("admin", seen + changed)):
         group, _ = apps.get_model("auth", "Group").objects.using(using).get_or_create(name=name)
-        group.permissions.add(view)
+        group.permissions.add(*granted)
 
 
 class Migration(migrations.Migration):
