@@ -11,7 +11,7 @@ from agents.models import Instance, InstanceFacts, Service
 from agents.models.event import EventKind
 from agents.models.instance import Connectivity, Dialect
 from agents.services.archive import restore_heard
-from agents.services.errors import InstanceConflict, InstanceLeaving
+from agents.services.errors import LEAVING, InstanceConflict, InstanceLeaving
 from agents.services.events import portal_event, record_events
 from agents.services.reports import RuntimeFacts, ServiceIdentity
 from controlplane.common.bulk import update_from_values
@@ -89,7 +89,7 @@ def enrol_instances(
             )
         elif instance.forget_requested_at is not None:
             del known[instance.pk]
-            conflicts[instance.pk] = InstanceLeaving(_LEAVING % f"Instance {instance.pk}")
+            conflicts[instance.pk] = InstanceLeaving(LEAVING % f"Instance {instance.pk}")
     new = [
         identity
         for identity in identities
@@ -97,9 +97,6 @@ def enrol_instances(
     ]
     made, refused = _make_instances(new, dialect)
     return known | made, conflicts | refused
-
-
-_LEAVING = "%s is being forgotten. Come again in a while: once that is done, you are let in as a new instance."
 
 
 def _make_instances(
@@ -110,7 +107,7 @@ def _make_instances(
         return {}, {}
     services = _services_of(identities)
     refused: dict[UUID, InstanceConflict] = {
-        identity.instance_id: InstanceLeaving(_LEAVING % f"Service {identity.name} in {identity.environment}")
+        identity.instance_id: InstanceLeaving(LEAVING % f"Service {identity.name} in {identity.environment}")
         for identity in identities
         if services[identity.name, identity.environment].forget_requested_at is not None
     }

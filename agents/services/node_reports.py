@@ -14,6 +14,7 @@ from agents.models.instance import Connectivity, Health
 from agents.selectors.nodes import NodeRecord, record_of, unknown_node
 from agents.selectors.visibility import Environments
 from agents.services.archive import restore_heard
+from agents.services.errors import LEAVING, NodeLeaving
 from agents.services.events import NewEvent, portal_event, record_events
 from agents.services.node_health import changed_components, health_of
 from agents.services.node_rows import locked_nodes
@@ -38,7 +39,8 @@ class StatusReport:
 
 
 def record_report(report: StatusReport) -> NodeRecord:
-    """The node with its report applied; joined with other reports of the same moment. Raises NotFound.
+    """The node with its report applied; joined with other reports of the same moment. Raises NotFound, and NodeLeaving
+    where the node is being forgotten.
 
     The report that comes last wins, whatever time it gives itself: a clock that was put back silences nobody, and one
     report that comes twice changes nothing. The node is online from then on.
@@ -46,12 +48,15 @@ def record_report(report: StatusReport) -> NodeRecord:
     record = _record_joined(report)
     if record is None:
         raise unknown_node(report.node_id)
+    if isinstance(record, NodeLeaving):
+        raise record
     return record
 
 
 @transaction.atomic
-def record_reports(reports: Sequence[StatusReport]) -> list[NodeRecord | None]:
-    """The node of each report as it is after it, in the given order; None where there is none for its sender.
+def record_reports(reports: Sequence[StatusReport]) -> list[NodeRecord | NodeLeaving | None]:
+    """The node of each report as it is after it, in the given order; None where there is none for its sender, and
+    NodeLeaving where it is being forgotten.
 
     Cost: one read that locks the rows and one update; one update more where what components say changed, and one
     insert where a status did. Nodes are locked in the order of their keys. A sweep that runs meanwhile passes over
@@ -61,11 +66,14 @@ def record_reports(reports: Sequence[StatusReport]) -> list[NodeRecord | None]:
     # Read when the rows are locked: no later than this is said of them already.
     now = timezone.now()
     applied = _Applied(now)
-    outcomes: list[NodeRecord | None] = []
+    outcomes: list[NodeRecord | NodeLeaving | None] = []
     for report in reports:
         instance = found.get(report.node_id)
         if instance is None or not _may_tell(report, instance):
             outcomes.append(None)
+            continue
+        if instance.forget_requested_at is not None:
+            outcomes.append(NodeLeaving(LEAVING % f"id: the node {report.node_id!r}"))
             continue
         applied.add(instance, report)
         outcomes.append(record_of(instance))
@@ -73,7 +81,7 @@ def record_reports(reports: Sequence[StatusReport]) -> list[NodeRecord | None]:
     return outcomes
 
 
-_record_joined: Joiner[StatusReport, NodeRecord | None] = Joiner(record_reports, batch_size=BATCH_MAX)
+_record_joined: Joiner[StatusReport, NodeRecord | NodeLeaving | None] = Joiner(record_reports, batch_size=BATCH_MAX)
 
 
 def _may_tell(report: StatusReport, instance: Instance) -> bool:

@@ -34,6 +34,7 @@ _INSTANCE: Final = _columns(
     "last_heartbeat_sent_at",
     "health",
     "archived_at",
+    "forget_requested_at",
 )
 _SERVICE: Final = _columns(Service, "id", "name", "environment", "archived_at")
 _NODE: Final = _columns(Node)

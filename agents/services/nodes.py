@@ -15,7 +15,7 @@ from agents.models.instance import Dialect
 from agents.selectors.nodes import NodeRecord, nodes, record_of, settings_mark, unknown_node
 from agents.selectors.visibility import Environments
 from agents.services.archive import restore_heard
-from agents.services.errors import NodeElsewhere, NodeOfOther, NodeSetMeanwhile
+from agents.services.errors import LEAVING, NodeElsewhere, NodeLeaving, NodeOfOther, NodeSetMeanwhile
 from agents.services.events import portal_event, record_events
 from agents.services.inventory import store_facts
 from agents.services.labels import store_agent_labels, store_tags
@@ -63,7 +63,8 @@ def register_node(registration: Registration) -> tuple[NodeRecord, bool]:
     A known node takes type, version, meta data and with them its service; it keeps the rest. Raises NotFound for an
     id that nobody has, NodeOfOther for one that belongs to another name, NodeElsewhere where the sender does not speak
     for the environment that the node is in or comes to. New nodes are made one after the other: of two registrations
-    of one name at once, the second finds the first one's node.
+    of one name at once, the second finds the first one's node. Raises NodeLeaving where the node, or the service that
+    it comes to, is being forgotten.
     """
     if registration.environments is not None and registration.environment not in registration.environments:
         raise NodeElsewhere(f"meta_data.env: this token does not speak for {registration.environment!r}.")
@@ -83,6 +84,8 @@ def _known(registration: Registration) -> Instance | None:
         instance = locked.filter(node__name=registration.name).first()
         if instance is not None and not _is_within(instance, registration.environments):
             raise NodeElsewhere("name: it belongs to a node of an environment that this token does not speak for.")
+        if instance is not None and instance.forget_requested_at is not None:
+            raise NodeLeaving(LEAVING % f"name: the node {registration.name!r}")
         return instance
     instance = locked.filter(external_id=registration.node_id).first()
     if instance is None or not _is_within(instance, registration.environments):
@@ -91,6 +94,8 @@ def _known(registration: Registration) -> Instance | None:
         raise NodeOfOther(
             f"id: {registration.node_id!r} belongs to the node {instance.node.name!r}, not to {registration.name!r}."
         )
+    if instance.forget_requested_at is not None:
+        raise NodeLeaving(LEAVING % f"id: the node {registration.node_id!r}")
     return instance
 
 
@@ -172,6 +177,8 @@ def _register_again(instance: Instance, registration: Registration) -> NodeRecor
 def _service_of(registration: Registration) -> Service:
     """The service of that type and environment, made where it is new; it knows the version that came last."""
     service, _is_new = Service.objects.get_or_create(name=registration.type, environment=registration.environment)
+    if service.forget_requested_at is not None:
+        raise NodeLeaving(LEAVING % f"type: the service {service}")
     version = registration.version[:128]
     if service.latest_deployment_version != version:
         service.latest_deployment_version = version

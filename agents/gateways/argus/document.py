@@ -122,7 +122,7 @@ _REFUSALS: Final[Mapping[int, str]] = {
     403: "Whoever asks may not do this, or a page of a foreign origin asks.",
     404: "There is no such node.",
     413: "The body has more than 1 MiB.",
-    503: "The database is unavailable; try again after `Retry-After` seconds.",
+    503: "The database is unavailable, or the node is being forgotten; try again after `Retry-After` seconds.",
 }
 # Tried in this order where AUTH_MODE is token.
 Security = list[dict[str, list[str]]]

@@ -28,7 +28,7 @@ from agents.gateways.argus.protocol import (
 )
 from agents.selectors.discovery import targets
 from agents.selectors.nodes import node_by_id, node_counts, nodes_listed, unknown_node
-from agents.services.errors import NodeOfOther
+from agents.services.errors import NodeLeaving, NodeOfOther
 from agents.services.node_reports import StatusReport, record_report
 from agents.services.nodes import Registration, configure_node, register_node
 from controlplane.access.table import rule_for
@@ -87,6 +87,8 @@ def _answered(handler: Handler, request: HttpRequest, params: Mapping[str, str])
         return handler(request, **params)
     except _BodyTooLarge:
         return error_answer(413, f"The body must have {settings.NODE_BODY_MAX_BYTES} bytes at most.")
+    except NodeLeaving as error:
+        return error_answer(503, str(error), {"Retry-After": _RETRY_AFTER_S})
     except ControlPlaneError as error:
         status = next((status for kind, status in _STATUSES if isinstance(error, kind)), None)
         if status is None:
