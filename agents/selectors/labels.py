@@ -28,9 +28,7 @@ from django.db.models import (
     QuerySet,
     Value,
     When,
-    Window,
 )
-from django.db.models.functions import RowNumber
 from django.dispatch import receiver
 
 from agents.labels import Operator, Requirement, Selector, parse
@@ -54,6 +52,12 @@ _FACTS: Final = {"portal/os": ("os", "platform"), "portal/arch": ("arch", "machi
 _SEARCHES_MAX: Final = 8
 # Operators that say no where their positive says yes.
 _NEGATED: Final = {Operator.NOT_IN: Operator.IN, Operator.NOT_EXISTS: Operator.EXISTS}
+_OPPOSITE: Final = {
+    Operator.IN: Operator.NOT_IN,
+    Operator.NOT_IN: Operator.IN,
+    Operator.EXISTS: Operator.NOT_EXISTS,
+    Operator.NOT_EXISTS: Operator.EXISTS,
+}
 _Compiled = tuple[str, tuple[Any, ...]]
 
 
@@ -166,29 +170,33 @@ def survey(rows: QuerySet[Instance], selector: Selector) -> Survey:
     )
 
 
-def near_examples(rows: QuerySet[Instance], selector: Selector, count: int) -> list[list[Instance]]:
-    """For each requirement so many of `rows` at most, by name, that fail it alone, with their services.
+def near_examples(rows: QuerySet[Instance], selector: Selector, number: int, count: int) -> list[Instance]:
+    """So many of `rows` at most, by name, that fail this requirement of the selector alone, with their services.
 
-    Two queries; the first reads all of `rows`, but of those that count no more than their names and keys.
+    One query. What is denied is asked for as a requirement of its own where it can be: then an index leads to it, or
+    the order of the names ends the search early.
     """
-    parts = range(len(selector.parts()))
-    place = Window(RowNumber(), partition_by=F("mask"), order_by=("node_name", "id"))
-    missed = rows.order_by().annotate(mask=_mask(selector)).filter(mask__in=[1 << part for part in parts])
-    near = missed.annotate(place=place).filter(place__lte=count).values_list("mask", "place", "pk")
-    chosen = sorted(near)
-    found = rows.select_related("service").in_bulk([pk for _mask_of, _place, pk in chosen])
-    return [[found[pk] for mask, _place, pk in chosen if mask == 1 << part and pk in found] for part in parts]
+    asked = _requirements(selector)
+    failed = asked.pop(number)
+    opposite = _OPPOSITE.get(failed.operator)
+    if opposite is not None:
+        asked.append(Requirement(failed.key, opposite, failed.values))
+    near = rows.select_related("service").filter(matches_q(Selector(expressions=tuple(asked))))
+    if opposite is None:
+        near = near.exclude(matches_q(Selector(expressions=(failed,))))
+    return list(near.order_by("node_name", "id")[:count])
 
 
 def near_misses(rows: QuerySet[Instance], selector: Selector, *, example_count: int = 0) -> list[NearMiss]:
     """For each requirement how many of `rows` fail it alone, in the order of the selector's text.
 
-    The cost is that of `survey`; with `example_count`, of `near_examples` too.
+    The cost is that of `survey`; with `example_count`, of `near_examples` for each that somebody fails alone.
     """
     missed = survey(rows, selector).missed
-    examples: list[list[Instance]] = [[] for _ in missed]
-    if example_count and any(missed):
-        examples = near_examples(rows, selector, example_count)
+    examples = [
+        near_examples(rows, selector, number, example_count) if example_count and count else []
+        for number, count in enumerate(missed)
+    ]
     return [
         NearMiss(part, count, tuple(near)) for part, count, near in zip(selector.parts(), missed, examples, strict=True)
     ]

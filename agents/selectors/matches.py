@@ -13,9 +13,10 @@ from agents.selectors.labels import labels_of, matching, near_examples, survey
 from agents.selectors.visibility import Environments, within
 
 SAMPLE: Final = 10
+NEAR_REQUIREMENTS: Final = 4
 NEAR_SAMPLE: Final = 3
 # The labels of so many instances, the newest, stand for those of the fleet.
-VOCABULARY_INSTANCES: Final = 2000
+VOCABULARY_INSTANCES: Final = 1000
 VOCABULARY_KEYS: Final = 60
 VOCABULARY_VALUES: Final = 5
 
@@ -62,10 +63,15 @@ def matches(selector: Selector, *, environments: Environments = None) -> QuerySe
 
 
 def match(selector: Selector, *, environments: Environments = None) -> Match:
-    """What a selector finds now. One query counts, and one that finds the examples reads the fleet too."""
+    """What a selector finds now. One query reads the fleet to count; examples take a query for each of the
+    NEAR_REQUIREMENTS that most instances fail alone."""
     rows = eligible(Instance.objects.order_by(), environments)
     counts = survey(rows, selector)
-    examples = near_examples(rows, selector, NEAR_SAMPLE) if any(counts.missed) else [[] for _ in counts.missed]
+    nearest = sorted(range(len(counts.missed)), key=lambda number: -counts.missed[number])[:NEAR_REQUIREMENTS]
+    examples = [
+        near_examples(rows, selector, number, NEAR_SAMPLE) if missed and number in nearest else []
+        for number, missed in enumerate(counts.missed)
+    ]
     parts = [Part(*each) for each in zip(selector.parts(), counts.excluded, counts.missed, examples, strict=True)]
     return Match(
         selector=selector,
