@@ -37,8 +37,8 @@ class Command(PartCommand):
             )
         check_data_dir()
         self.make_room_for_agents()
-        self.warn_of_open_registry()
         with only_one_on_sqlite(), bind_listener(settings.HOST, settings.PORT) as listener:
+            self.warn_of_open_registry()
             check_redis()
             with reachable_database():
                 migrate()

@@ -16,8 +16,8 @@ class Command(PartCommand):
 
     def start(self, _options: dict[str, Any]) -> None:
         self.make_room_for_agents()
-        self.warn_of_open_registry()
         with bind_listener(settings.HOST, settings.PORT) as listener:
+            self.warn_of_open_registry()
             check_redis()
             with reachable_database():
                 pass

@@ -21,12 +21,19 @@ OLD_LOGIN_S = 3600
 # Which list actions each role is offered; what is not here, nobody but a superuser is.
 SEND = {"send_ping", "send_sync_now", "send_flush_metrics", "send_flush_events"}
 LABEL = {"set_labels"}
+ARCHIVE = {"archive_selected", "restore_selected"}
 STOP = {"send_drain", "send_restart", "send_shutdown"}
 ACTIONS = {
     "viewer": {},
-    "operator": {"Instance": SEND | LABEL, "Command": {"cancel_selected"}, "agents.Group": {"delete_selected"}},
+    "operator": {
+        "Instance": SEND | LABEL | ARCHIVE,
+        "Service": ARCHIVE,
+        "Command": {"cancel_selected"},
+        "agents.Group": {"delete_selected"},
+    },
     "admin": {
-        "Instance": SEND | LABEL | STOP,
+        "Instance": SEND | LABEL | ARCHIVE | STOP,
+        "Service": ARCHIVE,
         "agents.Group": {"delete_selected"},
         "Command": {"cancel_selected"},
         "AgentToken": {"revoke_selected"},

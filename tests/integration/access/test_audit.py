@@ -448,6 +448,7 @@ ADDED = {
     "auth.group": {"name": "team"},
     "access.apitoken": {"name": "ci"},
     "agents.agenttoken": {"name": "ci"},
+    "agents.group": {"name": "racks", "selector": "rack"},
     "django_celery_beat.intervalschedule": {"every": 7, "period": "days"},
     "django_celery_beat.crontabschedule": {"minute": "7"},
     "django_celery_beat.solarschedule": {"event": "dusk_civil", "latitude": "7", "longitude": "7"},
@@ -457,6 +458,7 @@ ADDED = {
 CHANGED = {
     "auth.user": {"first_name": "new"},
     "auth.group": {"name": "crew"},
+    "agents.group": {"selector": "rack=7"},
     "django_celery_beat.intervalschedule": {"every": 8},
     "django_celery_beat.crontabschedule": {"minute": "8"},
     "django_celery_beat.solarschedule": {"latitude": "8"},

@@ -64,9 +64,9 @@ def cost(client, path):
 
 MOST = {
     "agents_service": 16,
-    "agents_instance": 14,
+    "agents_instance": 15,
     "agents_session": 7,
-    "agents_command": 8,
+    "agents_command": 9,
     "agents_event": 7,
     "agents_agenttoken": 7,
     "agents_replica": 7,

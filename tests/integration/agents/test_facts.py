@@ -71,8 +71,8 @@ def test_what_no_database_keeps_is_replaced(instance):
     "ballast",
     [
         {"ballast": "x" * FACTS_MAX_BYTES},
-        {f"ballast-{number}": "x" * 1000 for number in range(400)},
-        {f"{'ö' * 2000}{number}": 1 for number in range(200)},
+        {f"ballast-{number}": "x" * 1000 for number in range(FACTS_MAX_BYTES // 900)},
+        {f"{'ö' * 2000}{number}": 1 for number in range(FACTS_MAX_BYTES // 4000 + 10)},
     ],
 )
 def test_facts_that_are_too_large_are_cut_and_say_so(instance, ballast):

@@ -27,7 +27,7 @@ S = "services/web"
         (f"{S}/instances/{{instance}}", 13),
         (f"{S}/metric-windows", 3),
         (f"{S}/events", 4),
-        ("instances/{instance}", 3),
+        ("instances/{instance}", 5),
         ("instances/{instance}/commands", 3),
         ("commands/{command}", 2),
         # A limit of time and its transaction among them.
