@@ -11,7 +11,15 @@ import requests
 import schemathesis
 from schemathesis.schemas import APIOperation
 
-from tests.e2e.harness.example_fleet import ENVIRONMENT, PASSWORD, SERVICE, TASK, USERNAME, ExampleFleet
+from tests.e2e.harness.example_fleet import (
+    ENVIRONMENT,
+    PASSWORD,
+    RETIRED_SERVICE,
+    SERVICE,
+    TASK,
+    USERNAME,
+    ExampleFleet,
+)
 from tests.e2e.harness.process import REPOSITORY
 
 COMMITTED: Final = REPOSITORY / "docs" / "openapi.yaml"
@@ -31,6 +39,12 @@ PATH_VALUES: Final[Mapping[tuple[str, str], Callable[[ExampleFleet], str]]] = {
     ("tokens", "token_id"): lambda fleet: fleet.token_id,
     ("agent-tokens", "token_id"): lambda fleet: fleet.agent_token_id,
 }
+# What is put away or removed for good is nothing that other operations need.
+ENDINGS: Final = ("/archive", "/forget")
+RETIRED_VALUES: Final[Mapping[tuple[str, str], Callable[[ExampleFleet], str]]] = {
+    ("services", "service_name"): lambda _fleet: RETIRED_SERVICE,
+    ("instances", "instance_id"): lambda fleet: fleet.retired_id,
+}
 QUERY_VALUES: Final[Mapping[str, Callable[[ExampleFleet], str]]] = {"environment": lambda _fleet: ENVIRONMENT}
 
 
@@ -48,7 +62,8 @@ def path_values(operation: APIOperation, fleet: ExampleFleet) -> dict[str, str]:
     """Real values for the parameters of a path, as they stand in a URL."""
     collection = operation.path.removeprefix("/api/v1/").partition("/")[0]
     names = [item.name for item in operation.path_parameters]
-    return {name: quote(PATH_VALUES[collection, name](fleet), safe="") for name in names}
+    values = {**PATH_VALUES, **RETIRED_VALUES} if operation.path.endswith(ENDINGS) else PATH_VALUES
+    return {name: quote(values[collection, name](fleet), safe="") for name in names}
 
 
 def required_query(operation: APIOperation, fleet: ExampleFleet) -> dict[str, str]:

@@ -96,7 +96,13 @@ class Caller:
         return rule is Door.ANYBODY or ((self.is_staff or rule is Door.PROGRAM) and self.may(rule))
 
     def call(self, verb, url, data=None, **options):
-        return self.client.generic(verb, url, headers=self.headers, **options) if data is None else self.post(url, data)
+        if data is not None:
+            return self.post(url, data)
+        response = self.client.generic(verb, url, headers=self.headers, **options)
+        if response.streaming:
+            # A file that nobody reads keeps its place among those that are made at once.
+            response.close()
+        return response
 
     def post(self, url, data):
         return self.client.post(url, data, headers=self.headers)
