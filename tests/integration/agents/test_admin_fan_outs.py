@@ -433,20 +433,24 @@ def test_lists_are_narrowed_by_group_and_selector():
     assert rows("agents_instance_changelist", group="production") == [here]
     assert rows("agents_instance_changelist", selector="env!=dev,portal/dialect") == [here]
     assert rows("agents_instance_changelist", group="production", selector="env=dev") == []
-    assert [row.instance for row in rows("agents_command_changelist", group="production")] == [here]
-    assert [row.instance for row in rows("agents_event_changelist", group="production")] == [here]
+    for view in ("agents_session_changelist", "agents_command_changelist", "agents_event_changelist"):
+        for query in ({"group": "production"}, {"selector": "env in (prod)"}):
+            assert [row.instance for row in rows(view, **query)] == [here]
+        assert rows(view, group="production", selector="env=dev") == []
 
 
+@pytest.mark.parametrize("view", ["instance", "session", "event"])
 @pytest.mark.parametrize(
     ("query", "message"), [({"selector": "a=("}, "Character 3"), ({"group": "ghost"}, "was not found")]
 )
-def test_a_list_says_what_is_wrong_with_its_filter(query, message):
+def test_a_list_says_what_is_wrong_with_its_filter(query, message, view):
     connected()
 
-    page = console_as("viewer").get(url("agents_instance_changelist"), query)
+    page = console_as("operator").get(url(f"agents_{view}_changelist"), query)
 
     assert list(page.context["cl"].result_list) == []
     assert message in said(page)[0]
+    assert SEND not in text_of(page)
 
 
 def test_a_narrowed_list_leads_to_the_order():
