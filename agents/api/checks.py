@@ -1,5 +1,6 @@
 """Trying a selector before it is used: whom it finds, and who misses it narrowly."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.http.response import HttpResponseBase
@@ -7,7 +8,7 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from agents.api.fleet import FleetView
-from agents.api.selecting import SelectorField
+from agents.api.selecting import GroupField, SelectorField
 from agents.models.instance import Connectivity, Dialect
 from agents.selectors.matches import match
 from controlplane.common.rest.fields import BodySerializer
@@ -15,7 +16,18 @@ from controlplane.common.rest.views import endpoint
 
 
 class SelectorCheckBody(BodySerializer):
-    selector = SelectorField()
+    """A selector, or the group whose selector it is; exactly one of the two."""
+
+    selector = SelectorField(required=False)
+    group = GroupField(required=False)
+
+    def validate(self, attrs: Mapping[str, Any]) -> Mapping[str, Any]:
+        if ("selector" in attrs) == ("group" in attrs):
+            code = "invalid" if "selector" in attrs else "required"
+            raise serializers.ValidationError(
+                {"selector": serializers.ErrorDetail("Give either selector or group", code)}
+            )
+        return attrs
 
 
 class MatchedInstanceSerializer(serializers.Serializer[Any]):
@@ -61,6 +73,8 @@ class SelectorCheckView(FleetView):
         example={"selector": "env=prod,region in (eu,us)"},
     )
     def post(self) -> HttpResponseBase:
-        """Changes nothing. The selector comes as text or in its JSON form, and is answered in both."""
-        found = match(self.body["selector"], environments=self.environments)
+        """Changes nothing. The selector comes as text, in its JSON form or by the name of a saved group, and is answered
+        in both forms."""
+        selector = self.body["selector"] if "selector" in self.body else self.body["group"]
+        found = match(selector, environments=self.environments)
         return Response(SelectorCheckSerializer(found).data)

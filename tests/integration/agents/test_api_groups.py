@@ -288,6 +288,20 @@ def test_a_check_sees_no_more_than_its_token_and_no_archived():
     assert (body["instance_count"], body["matching"], len(body["sample"])) == (1, 1, 1)
 
 
+def test_a_check_takes_a_group_by_its_name(viewer):
+    labelled(env="prod")
+    labelled(env="dev")
+    GroupFactory(name="production", selector="env=prod")
+
+    body = viewer.post("selectors/check", {"group": "production"}).json()
+
+    assert (body["selector"], body["instance_count"], body["matching"]) == ("env=prod", 2, 1)
+    assert problems(viewer.post("selectors/check", {"group": "ghost"})) == [("group", ["body", "group"])]
+    assert problems(viewer.post("selectors/check", {"group": "production", "selector": "a"})) == [
+        ("value_error", ["body", "selector"])
+    ]
+
+
 def test_a_check_refuses_what_is_no_selector(viewer):
     assert problems(viewer.post("selectors/check", {})) == [("missing", ["body", "selector"])]
     assert problems(viewer.post("selectors/check", {"selector": "a in ("})) == [("selector", ["body", "selector"])]
