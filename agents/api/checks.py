@@ -73,8 +73,7 @@ class SelectorCheckView(FleetView):
         example={"selector": "env=prod,region in (eu,us)"},
     )
     def post(self) -> HttpResponseBase:
-        """Changes nothing. The selector comes as text, in its JSON form or by the name of a saved group, and is answered
-        in both forms."""
+        """Changes nothing. The selector comes as text, in its JSON form or as a saved group; it is answered in both."""
         selector = self.body["selector"] if "selector" in self.body else self.body["group"]
         found = match(selector, environments=self.environments)
         return Response(SelectorCheckSerializer(found).data)

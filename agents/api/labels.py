@@ -27,7 +27,6 @@ from controlplane.common.errors import Invalid
 from controlplane.common.rest.fields import BodySerializer, IdField, ObjectField, TextField
 from controlplane.common.rest.views import endpoint
 
-
 # How a body names the instances that are meant.
 WHOM = ("instance_ids", "selector", "group")
 

@@ -6,8 +6,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
-from agents.models import Command, Event, FanOut, Group, InstanceLabels
+from agents.models import Command, Event, FanOut, Group, Instance, InstanceLabels
 from tests.factories import (
     CommandFactory,
     EventFactory,
@@ -61,6 +62,7 @@ def test_an_order_is_typed_looked_at_and_sent(way):
     assert "For 3 instances" in text_of(form)
     reach = confirm.context["reach"]
     assert (reach.matching, reach.online, reach.offline, reach.lacking_capability, reach.busy) == (3, 2, 1, 1, 1)
+    assert reach.connected == 2
     assert "Send this command to 3 instances?" in text_of(confirm)
     assert "1 command will be made." in text_of(confirm)
     kept = FanOut.objects.get()
@@ -245,6 +247,62 @@ def test_a_repetition_is_for_those_that_failed_alone():
     assert (again.kind, again.reason, again.dispatched, again.rejected) == ("ping", "first", 1, 1)
     assert {target.instance for target in again.targets.all()} == {failed, unable}
     assert str(again.public_id)[:13] in text_of(client.get(url("agents_fanout_change", kept.pk)))
+
+
+def test_whom_the_portal_hears_by_another_way_is_connected_all_the_same():
+    instance = connected()
+    instance.connectivity = "offline"
+    instance.save()
+
+    confirm = asked(console_as("operator"))
+
+    reach = confirm.context["reach"]
+    assert (reach.online, reach.offline, reach.connected, confirm.context["takes"]) == (0, 1, 1, 1)
+    assert re.search(r">Connected</dt><dd>1</dd>", text_of(confirm))
+
+
+def test_a_repetition_leaves_out_where_it_can_never_work():
+    client = console_as("operator")
+    node = InstanceFactory(dialect="argus")
+    InstanceLabelsFactory(instance=node, labels={"env": "prod"})
+    archived, leaving, failed = connected(), connected(), connected()
+    kept = sent(client)
+    Command.objects.update(status="failed")
+    Instance.objects.filter(pk=archived.pk).update(archived_at=timezone.now())
+    Instance.objects.filter(pk=leaving.pk).update(forget_requested_at=timezone.now())
+    page = url("agents_fanout_change", kept.pk)
+
+    assert "Again for the 1 that failed" in text_of(client.get(page))
+    assert client.get(SEND, {"retry": str(kept.pk)}).context["reach"].matching == 1
+    failed.delete()
+    assert "that failed" not in text_of(client.get(page))
+
+
+def test_the_bar_tells_what_succeeded_from_what_did_not():
+    client = console_as("operator")
+    instances = [connected() for _ in range(4)]
+    kept = sent(client)
+    page = url("agents_fanout_change", kept.pk)
+    Command.objects.update(status="expired")
+
+    assert [(share.tone, share.start, share.count) for share in client.get(page).context["shares"]] == [("bad", 0, 4)]
+    Command.objects.filter(instance=instances[0]).update(status="succeeded")
+    Command.objects.filter(instance=instances[1]).update(status="accepted")
+    told = client.get(page)
+    shares = [(share.tone, share.start, share.count) for share in told.context["shares"]]
+    assert shares == [("good", 0, 1), ("bad", 1, 2), ("open", 3, 1)]
+    assert '<rect class="c-bar-bad" x="1" width="2" height="1"/>' in text_of(told)
+    assert "Of 4 commands" in text_of(told)
+
+
+def test_why_it_failed_is_told_to_the_end():
+    client = console_as("operator")
+    connected()
+    kept = sent(client)
+    told = "It broke. " * 40 + "The end."
+    Command.objects.update(status="failed", error_code="boom", error_message=told)
+
+    assert told in text_of(client.get(url("agents_fanout_change", kept.pk)))
 
 
 def test_pages_take_as_many_queries_for_many_targets_as_for_few():
