@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpR
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
@@ -85,8 +86,8 @@ class InstanceAdmin(LabelsMixin, BulkCommandMixin, InstanceArchivingAdmin):
     list_before_template = "admin/agents/instance/list_before.html"
 
     @admin.display(description=_("Instance"), ordering="node_name")
-    def name(self, row: Instance) -> str:
-        return row.node_name or row.external_id[:8]
+    def name(self, row: Instance) -> SafeString:
+        return format_html('<span title="{}">{}</span>', row.external_id, row.node_name or row.external_id[:8])
 
     @admin.display(description=_("Service"), ordering="service__name")
     def service_column(self, row: Instance) -> SafeString | str:

@@ -39,6 +39,20 @@ class MatchedInstanceSerializer(serializers.Serializer[Any]):
     connectivity = serializers.ChoiceField(choices=Connectivity.choices)
 
 
+class NearInstanceSerializer(MatchedInstanceSerializer):
+    """An instance that fails one requirement alone."""
+
+    id = serializers.UUIDField(source="instance.id")
+    node_name = serializers.CharField(source="instance.node_name")
+    dialect = serializers.ChoiceField(choices=Dialect.choices, source="instance.dialect")
+    service_name = serializers.CharField(source="instance.service.name")
+    environment = serializers.CharField(source="instance.service.environment")
+    connectivity = serializers.ChoiceField(choices=Connectivity.choices, source="instance.connectivity")
+    value = serializers.CharField(
+        source="label", allow_null=True, help_text="What its label of that key is instead; null where it has none."
+    )
+
+
 class RequirementCheckSerializer(serializers.Serializer[Any]):
     requirement = serializers.CharField(source="text")
     excluded = serializers.IntegerField(help_text="How many instances fail it.")
@@ -46,8 +60,9 @@ class RequirementCheckSerializer(serializers.Serializer[Any]):
 
 class NearMissSerializer(serializers.Serializer[Any]):
     requirement = serializers.CharField(source="text")
+    key = serializers.CharField(help_text="Of the label that is asked for.")
     count = serializers.IntegerField(source="missed", help_text="How many instances fail this requirement alone.")
-    examples = MatchedInstanceSerializer(many=True)
+    examples = NearInstanceSerializer(many=True)
 
 
 class SelectorCheckSerializer(serializers.Serializer[Any]):

@@ -433,6 +433,41 @@ def test_the_lab_shows_whom_a_selector_means_and_where_it_leads():
     assert {known.key for known in page.context["known_keys"]} >= {"env", "portal/environment", "portal/node"}
 
 
+def test_the_lab_shows_what_the_label_of_a_near_miss_is_instead():
+    other, without = connected("dev"), connected("prod")
+    InstanceLabels.objects.filter(pk=without.pk).update(effective={}, agent={})
+
+    text = text_of(console_as("viewer").get(LAB, {"selector": "env=prod"}))
+
+    for instance, label in ((other, "<code>env=dev</code>"), (without, "<code>env</code> is missing")):
+        name = re.escape(instance.node_name)
+        assert re.search(rf">{name} <span [^>]*>{instance.external_id[:8]}</span></a> {label}</li>", text)
+
+
+def test_instances_of_the_same_name_are_told_apart():
+    client = console_as("operator")
+    instances = [connected(), connected()]
+    Instance.objects.update(node_name="twin")
+    kept = sent(client)
+
+    pages = [
+        client.get(LAB, {"selector": "env=prod"}),
+        client.get(SEND, {"selector": "env=prod"}),
+        asked(client),
+        client.get(url("agents_fanout_change", kept.pk)),
+        client.post(
+            url("agents_instance_changelist"),
+            {"action": "set_labels", "_selected_action": [instance.pk for instance in instances]},
+        ),
+    ]
+
+    for page in pages:
+        for instance in instances:
+            assert re.search(rf"twin <span [^>]*>{instance.external_id[:8]}</span>", text_of(page))
+    listed = text_of(client.get(url("agents_instance_changelist")))
+    assert all(f'title="{instance.external_id}"' in listed for instance in instances)
+
+
 def test_the_lab_shows_a_slip_at_its_place():
     text = text_of(console_as("viewer").get(LAB, {"selector": "a=b,=<x"}))
 

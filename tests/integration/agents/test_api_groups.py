@@ -257,6 +257,16 @@ def test_a_check_tells_who_matches_and_who_nearly_does(viewer):
     assert [
         (miss["requirement"], miss["count"], [each["id"] for each in miss["examples"]]) for miss in body["near_misses"]
     ] == [("region in (eu)", 1, [str(near.pk)])]
+    assert body["near_misses"][0]["key"] == "region"
+    assert body["near_misses"][0]["examples"][0] == {
+        "id": str(near.pk),
+        "node_name": near.node_name,
+        "dialect": near.dialect,
+        "service_name": near.service.name,
+        "environment": near.service.environment,
+        "connectivity": near.connectivity,
+        "value": "us",
+    }
     assert [each["id"] for each in body["sample"]] == [str(here.pk)]
     assert body["warnings"] == []
 
