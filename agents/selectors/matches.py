@@ -16,7 +16,7 @@ SAMPLE: Final = 10
 NEAR_REQUIREMENTS: Final = 4
 NEAR_SAMPLE: Final = 3
 # The labels of so many instances, the newest, stand for those of the fleet.
-VOCABULARY_INSTANCES: Final = 1000
+VOCABULARY_INSTANCES: Final = 500
 VOCABULARY_KEYS: Final = 60
 VOCABULARY_VALUES: Final = 5
 

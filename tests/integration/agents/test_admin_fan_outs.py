@@ -258,7 +258,7 @@ def test_whom_the_portal_hears_by_another_way_is_connected_all_the_same():
 
     reach = confirm.context["reach"]
     assert (reach.online, reach.offline, reach.connected, confirm.context["takes"]) == (0, 1, 1, 1)
-    assert re.search(r">Connected</dt><dd>1</dd>", text_of(confirm))
+    assert re.search(r">Connected now</dt><dd>1</dd>", text_of(confirm))
 
 
 def test_a_repetition_leaves_out_where_it_can_never_work():
@@ -419,7 +419,8 @@ def test_the_lab_shows_whom_a_selector_means_and_where_it_leads():
     here = connected()
     connected("dev")
 
-    page = console_as("operator").get(LAB, {"selector": "env=prod"})
+    client = console_as("operator")
+    page = client.get(f"{LAB}matches/", {"selector": "env=prod"})
 
     text = text_of(page)
     assert "1 of 2 instances match" in text
@@ -430,14 +431,15 @@ def test_the_lab_shows_whom_a_selector_means_and_where_it_leads():
         "/admin/agents/group/add/?selector=env%3Dprod",
     ):
         assert link in text
-    assert {known.key for known in page.context["known_keys"]} >= {"env", "portal/environment", "portal/node"}
+    known_keys = client.get(f"{LAB}known/").context["known_keys"]
+    assert {known.key for known in known_keys} >= {"env", "portal/environment", "portal/node"}
 
 
 def test_the_lab_shows_what_the_label_of_a_near_miss_is_instead():
     other, without = connected("dev"), connected("prod")
     InstanceLabels.objects.filter(pk=without.pk).update(effective={}, agent={})
 
-    text = text_of(console_as("viewer").get(LAB, {"selector": "env=prod"}))
+    text = text_of(console_as("viewer").get(f"{LAB}matches/", {"selector": "env=prod"}))
 
     for instance, label in ((other, "<code>env=dev</code>"), (without, "<code>env</code> is missing")):
         name = re.escape(instance.node_name)
@@ -451,7 +453,7 @@ def test_instances_of_the_same_name_are_told_apart():
     kept = sent(client)
 
     pages = [
-        client.get(LAB, {"selector": "env=prod"}),
+        client.get(f"{LAB}matches/", {"selector": "env=prod"}),
         client.get(SEND, {"selector": "env=prod"}),
         asked(client),
         client.get(url("agents_fanout_change", kept.pk)),
@@ -487,7 +489,7 @@ def test_the_part_that_changes_while_typing_moves_the_address_along():
     assert SEND not in text_of(page)
 
 
-@pytest.mark.parametrize("path", [LAB, f"{LAB}matches/"])
+@pytest.mark.parametrize("path", [LAB, f"{LAB}matches/", f"{LAB}known/"])
 def test_the_lab_is_for_those_with_a_role(path):
     client = console_as("superuser")
     client.person.is_superuser = False
@@ -496,14 +498,29 @@ def test_the_lab_is_for_those_with_a_role(path):
     assert client.get(path).status_code == 403
 
 
-def test_the_lab_takes_a_fixed_number_of_queries():
+def test_the_page_of_the_lab_reads_no_instance_and_asks_for_its_parts():
+    connected()
+    client = console_as("viewer")
+
+    with CaptureQueriesContext(connection) as queries:
+        asked_for = text_of(client.get(LAB, {"selector": "env=prod"}))
+    empty = text_of(client.get(LAB))
+
+    assert not any("agents_instance" in query["sql"] for query in queries.captured_queries)
+    assert f'hx-get="{LAB}known/" hx-trigger="load"' in asked_for
+    assert 'hx-trigger="load, submit,' in asked_for
+    assert 'hx-trigger="submit,' in empty
+
+
+@pytest.mark.parametrize("path", [f"{LAB}matches/", f"{LAB}known/"])
+def test_the_parts_of_the_lab_take_a_fixed_number_of_queries(path):
     client = console_as("viewer")
     counts = []
     for number in (1, 5):
         for _ in range(number):
             connected()
         with CaptureQueriesContext(connection) as queries:
-            client.get(LAB, {"selector": "env=dev,region=eu"})
+            client.get(path, {"selector": "env=dev,region=eu"})
         counts.append(len(queries))
 
     assert counts[0] == counts[1] <= 20
