@@ -10,7 +10,7 @@ from drf_spectacular.views import SpectacularSwaggerSplitView
 from agents.admin.fan_out_form import send_view
 from agents.admin.home import live_home
 from agents.admin.inventory import archive_stale, inventory_page
-from agents.admin.selectors import selector_lab, selector_matches
+from agents.admin.selectors import selector_known, selector_lab, selector_matches
 from agents.gateways.argus.views import unknown as unknown_in_registry
 from agents.gateways.onestep.views import presence
 from controlplane.access.table import UNKNOWN_NODE_ROUTE, UNKNOWN_ROUTE
@@ -41,6 +41,7 @@ urlpatterns = [
     path("admin/inventory/", admin.site.admin_view(inventory_page), name="inventory"),
     path("admin/inventory/archive/", admin.site.admin_view(archive_stale), name="inventory_archive"),
     path("admin/selectors/", admin.site.admin_view(selector_lab), name="selector_lab"),
+    path("admin/selectors/known/", admin.site.admin_view(selector_known), name="selector_known"),
     path("admin/selectors/matches/", admin.site.admin_view(selector_matches), name="selector_matches"),
     path("admin/fan-outs/send/", admin.site.admin_view(send_view), name="fan_out_send"),
     path("admin/language/", include("django.conf.urls.i18n")),

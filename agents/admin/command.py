@@ -18,7 +18,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 
 from agents import words
 from agents.admin import columns
-from agents.admin.filters import GroupOfInstanceFilter, KindFilter
+from agents.admin.filters import GroupOfInstanceFilter, KindFilter, SelectorOfInstanceFilter
 from agents.admin.sending import ensure_may_send
 from agents.models import Command, FanOut, Session
 from agents.selectors.events import events_so_far
@@ -49,6 +49,7 @@ class CommandAdmin(HistoryAdmin, PageAdmin):
     list_filter = (
         ("status", ChoicesDropdownFilter),
         KindFilter,
+        SelectorOfInstanceFilter,
         GroupOfInstanceFilter,
         ("source_surface", ChoicesDropdownFilter),
         "instance__service__environment",

@@ -12,7 +12,13 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 
 from agents import history, words
 from agents.admin import columns
-from agents.admin.filters import EventFamilyFilter, GroupOfInstanceFilter, OccurredFilter, SubjectFilter
+from agents.admin.filters import (
+    EventFamilyFilter,
+    GroupOfInstanceFilter,
+    OccurredFilter,
+    SelectorOfInstanceFilter,
+    SubjectFilter,
+)
 from agents.models import Command, Event
 from agents.selectors.events import events_so_far
 from agents.selectors.visibility import told_to
@@ -31,6 +37,7 @@ class EventAdmin(HistoryAdmin, PageAdmin):
         OccurredFilter,
         EventFamilyFilter,
         SubjectFilter,
+        SelectorOfInstanceFilter,
         GroupOfInstanceFilter,
         ("kind", ChoicesDropdownFilter),
         ("level", ChoicesDropdownFilter),

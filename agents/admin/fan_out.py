@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import admin
@@ -21,7 +22,7 @@ from agents.admin.fan_out_form import send_url
 from agents.admin.filters import KindFilter
 from agents.admin.sending import kinds_for
 from agents.models import Command, FanOut, FanOutTarget
-from agents.selectors.fan_outs import FAILED, command_counts, failed_q, targets_of
+from agents.selectors.fan_outs import FAILED, command_counts, failed_q, retriable, targets_of
 from controlplane.console.admin import HTMX_STOP_POLLING, HistoryAdmin, PageAdmin
 from controlplane.console.formatting import NOTHING, admin_url, age, badge, cut, link
 
@@ -96,30 +97,30 @@ class FanOutAdmin(HistoryAdmin, PageAdmin):
         return [("live", "live", self.live_view)]
 
     def page_context(self, request: HttpRequest, obj: FanOut) -> dict[str, object]:
-        """Six queries, whatever the number of targets."""
+        """Seven queries, whatever the number of targets."""
         counts = command_counts([obj])[obj.pk]
         shown = request.GET.get("show", "")
         targets = targets_of(obj)
         if shown in _CONDITIONS:
             targets = targets.filter(_CONDITIONS[shown])
         page = Paginator(targets, TARGETS_SHOWN).get_page(request.GET.get("p"))
-        failed = obj.skipped + obj.rejected + sum(counts[status] for status in FAILED)
+        retriable_count = retriable(obj).count()
         return {
             "title": columns.kind_label(obj.kind),
             "kind_label": columns.kind_label(obj.kind),
             "aimed_at": aim_words(obj),
             "outcomes": [(outcome, getattr(obj, outcome)) for outcome in FanOutTarget.Outcome.values],
             "statuses": [(status, label, counts[status]) for status, label in Command.Status.choices if counts[status]],
-            "finished": counts.total() - _open(counts),
+            "shares": _shares(counts),
             "open": _open(counts),
             "command_count": counts.total(),
-            "failed": failed,
+            "retriable": retriable_count,
             "targets": page,
             "shown": shown,
             "choices": list(SHOWN.items()),
             "query": request.GET.urlencode(),
             "retries": obj.retries.order_by("created_at")[:10],
-            "retry_url": send_url(("retry", str(obj.pk))) if failed and kinds_for(request) else "",
+            "retry_url": send_url(("retry", str(obj.pk))) if retriable_count and kinds_for(request) else "",
         }
 
     def live_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -141,6 +142,26 @@ def aim_words(fan_out: FanOut) -> SafeString | str:
     if fan_out.service is not None:
         return columns.service_link(fan_out.service)
     return fan_out.get_target_mode_display()
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How many commands of a fan-out fare alike: their stretch of its bar, from `start`, and its tone."""
+
+    tone: str
+    start: int
+    count: int
+
+
+def _shares(counts: Counter[str]) -> list[Share]:
+    """What succeeded, what did not, and what is under way, in this order and without empty ones."""
+    succeeded, failed = counts[Command.Status.SUCCEEDED], sum(counts[status] for status in FAILED)
+    shares = (
+        Share("good", 0, succeeded),
+        Share("bad", succeeded, failed),
+        Share("open", succeeded + failed, _open(counts)),
+    )
+    return [share for share in shares if share.count]
 
 
 def _open(counts: Counter[str]) -> int:

@@ -145,10 +145,13 @@ class SelectorFilter(TextFilter):  # type: ignore[misc]
         if not text:
             return queryset
         try:
-            return queryset.filter(matches_q(parse(text)))
+            return self.narrowed(queryset, parse(text))
         except SelectorInvalid as error:
             messages.error(request, str(error))
             return queryset.none()
+
+    def narrowed(self, queryset: QuerySet[Any], selector: Selector) -> QuerySet[Any]:
+        return queryset.filter(matches_q(selector))
 
 
 class GroupFilter(DropdownFilter):  # type: ignore[misc]
@@ -178,8 +181,18 @@ class GroupFilter(DropdownFilter):  # type: ignore[misc]
         return queryset.filter(matches_q(selector))
 
 
-class GroupOfInstanceFilter(GroupFilter):
-    """What is of instances of one saved group."""
+class OfInstanceMixin:
+    """Narrows rows by the instance that they are of; those of none are left out."""
 
     def narrowed(self, queryset: QuerySet[Any], selector: Selector) -> QuerySet[Any]:
         return queryset.filter(instance__in=matching(Instance.objects.order_by(), selector).values("pk"))
+
+
+class SelectorOfInstanceFilter(OfInstanceMixin, SelectorFilter):
+    """What is of instances that a selector means."""
+
+    title = _("selector of instances")
+
+
+class GroupOfInstanceFilter(OfInstanceMixin, GroupFilter):
+    """What is of instances of one saved group."""

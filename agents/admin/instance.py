@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpR
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
@@ -35,9 +36,11 @@ from agents.admin.sending import (
     task_buttons,
     typed,
 )
+from agents.labels import SelectorInvalid, parse
 from agents.models import Command, Instance, InstanceFacts
 from agents.selectors.events import notable_events
 from agents.selectors.facts import TEXT_MAX, known_facts
+from agents.selectors.groups import GroupUnknown, selector_of
 from agents.selectors.presence import Presence, conflict_state, presence, presences
 from controlplane.access.actors import actor_of
 from controlplane.common.errors import ControlPlaneError, Forbidden, Invalid, Unauthorized
@@ -83,8 +86,8 @@ class InstanceAdmin(LabelsMixin, BulkCommandMixin, InstanceArchivingAdmin):
     list_before_template = "admin/agents/instance/list_before.html"
 
     @admin.display(description=_("Instance"), ordering="node_name")
-    def name(self, row: Instance) -> str:
-        return row.node_name or row.external_id[:8]
+    def name(self, row: Instance) -> SafeString:
+        return format_html('<span title="{}">{}</span>', row.external_id, row.node_name or row.external_id[:8])
 
     @admin.display(description=_("Service"), ordering="service__name")
     def service_column(self, row: Instance) -> SafeString | str:
@@ -216,7 +219,16 @@ def _ways_on(request: HttpRequest) -> dict[str, str]:
     if selector := request.GET.get("selector"):
         lab = f"{lab}?{urlencode({'selector': selector})}"
     is_one = len(narrowed) == 1 and set(narrowed) <= {"selector", "group"}
-    return {"lab_url": lab, "narrowed_url": send_url(*narrowed.items()) if is_one and kinds_for(request) else ""}
+    leads_on = is_one and kinds_for(request) and _names_somebody(narrowed)
+    return {"lab_url": lab, "narrowed_url": send_url(*narrowed.items()) if leads_on else ""}
+
+
+def _names_somebody(narrowed: Mapping[str, str]) -> bool:
+    """Whether an order could be aimed so: the selector can be read and asks for something, the group exists."""
+    try:
+        return bool(parse(narrowed["selector"]) if "selector" in narrowed else selector_of(narrowed["group"]))
+    except (SelectorInvalid, GroupUnknown):
+        return False
 
 
 # What a list may be asked for without meaning other instances.

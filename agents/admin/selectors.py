@@ -13,7 +13,7 @@ from django.utils.translation import gettext
 
 from agents.admin.fan_out_form import send_url
 from agents.admin.sending import kinds_for
-from agents.labels import SelectorInvalid, parse
+from agents.labels import Selector, SelectorInvalid, parse
 from agents.labels.selector import TEXT_MAX_CHARS
 from agents.selectors.groups import groups
 from agents.selectors.matches import known_keys, match
@@ -31,12 +31,14 @@ GROUPS_SHOWN = 50
 
 
 def selector_lab(request: HttpRequest) -> HttpResponse:
-    """The page. Without script its button asks for it anew, with the selector in the query."""
+    """The page, which reads no instance: whom its selector means and which labels there are come in parts after it."""
+    text, selector, problem = _asked(request)
     context = {
-        **matches_context(request),
+        "text": text,
+        "pending": selector is not None,
+        **problem,
         "title": gettext("Selectors"),
         "examples": EXAMPLES,
-        "known_keys": known_keys(),
         "groups": groups()[:GROUPS_SHOWN],
         "max_chars": TEXT_MAX_CHARS,
     }
@@ -54,17 +56,34 @@ def selector_matches(request: HttpRequest) -> HttpResponse:
     return answer
 
 
-def matches_context(request: HttpRequest) -> dict[str, Any]:
-    """Whom the selector of the query means; about ten queries, of which two read the labels of the fleet."""
+def selector_known(request: HttpRequest) -> HttpResponse:
+    """The part of the page that names labels to ask for."""
+    _ensure_may_ask(request)
+    return TemplateResponse(request, "admin/selectors/known.html", {"known_keys": known_keys()})
+
+
+def _ensure_may_ask(request: HttpRequest) -> None:
     if not request.user.has_perm("agents.view_instance"):
         raise PermissionDenied
+
+
+def _asked(request: HttpRequest) -> tuple[str, Selector | None, dict[str, str]]:
+    """The text of the query, its selector where it asks for something, and what is wrong with it."""
+    _ensure_may_ask(request)
     text = request.GET.get("selector", "")
     if not text.strip():
-        return {"text": "", "found": None}
+        return "", None, {}
     try:
-        selector = parse(text)
+        return text, parse(text), {}
     except SelectorInvalid as error:
-        return {"text": text, "found": None, "error": str(error), **_place(text, error.position)}
+        return text, None, {"error": str(error), **_place(text, error.position)}
+
+
+def matches_context(request: HttpRequest) -> dict[str, Any]:
+    """Whom the selector of the query means; about ten queries, of which two read the labels of the fleet."""
+    text, selector, problem = _asked(request)
+    if selector is None:
+        return {"text": text, "found": None, **problem}
     found = match(selector)
     canonical = str(selector)
     return {

@@ -9,6 +9,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 
 from agents import words
 from agents.admin import columns
+from agents.admin.filters import GroupOfInstanceFilter, SelectorOfInstanceFilter
 from agents.models import Command, Session
 from controlplane.console.admin import HistoryAdmin, PageAdmin
 from controlplane.console.formatting import age
@@ -30,6 +31,8 @@ class SessionAdmin(HistoryAdmin, PageAdmin):
     )
     list_filter = (
         ("status", ChoicesDropdownFilter),
+        SelectorOfInstanceFilter,
+        GroupOfInstanceFilter,
         "instance__service__environment",
         ("instance", AutocompleteSelectFilter),
         ("replica", AutocompleteSelectFilter),

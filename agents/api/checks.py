@@ -1,5 +1,6 @@
 """Trying a selector before it is used: whom it finds, and who misses it narrowly."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.http.response import HttpResponseBase
@@ -7,7 +8,7 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from agents.api.fleet import FleetView
-from agents.api.selecting import SelectorField
+from agents.api.selecting import GroupField, SelectorField
 from agents.models.instance import Connectivity, Dialect
 from agents.selectors.matches import match
 from controlplane.common.rest.fields import BodySerializer
@@ -15,7 +16,18 @@ from controlplane.common.rest.views import endpoint
 
 
 class SelectorCheckBody(BodySerializer):
-    selector = SelectorField()
+    """A selector, or the group whose selector it is; exactly one of the two."""
+
+    selector = SelectorField(required=False)
+    group = GroupField(required=False)
+
+    def validate(self, attrs: Mapping[str, Any]) -> Mapping[str, Any]:
+        if ("selector" in attrs) == ("group" in attrs):
+            code = "invalid" if "selector" in attrs else "required"
+            raise serializers.ValidationError(
+                {"selector": serializers.ErrorDetail("Give either selector or group", code)}
+            )
+        return attrs
 
 
 class MatchedInstanceSerializer(serializers.Serializer[Any]):
@@ -27,6 +39,20 @@ class MatchedInstanceSerializer(serializers.Serializer[Any]):
     connectivity = serializers.ChoiceField(choices=Connectivity.choices)
 
 
+class NearInstanceSerializer(MatchedInstanceSerializer):
+    """An instance that fails one requirement alone."""
+
+    id = serializers.UUIDField(source="instance.id")
+    node_name = serializers.CharField(source="instance.node_name")
+    dialect = serializers.ChoiceField(choices=Dialect.choices, source="instance.dialect")
+    service_name = serializers.CharField(source="instance.service.name")
+    environment = serializers.CharField(source="instance.service.environment")
+    connectivity = serializers.ChoiceField(choices=Connectivity.choices, source="instance.connectivity")
+    value = serializers.CharField(
+        source="label", allow_null=True, help_text="What its label of that key is instead; null where it has none."
+    )
+
+
 class RequirementCheckSerializer(serializers.Serializer[Any]):
     requirement = serializers.CharField(source="text")
     excluded = serializers.IntegerField(help_text="How many instances fail it.")
@@ -34,8 +60,9 @@ class RequirementCheckSerializer(serializers.Serializer[Any]):
 
 class NearMissSerializer(serializers.Serializer[Any]):
     requirement = serializers.CharField(source="text")
+    key = serializers.CharField(help_text="Of the label that is asked for.")
     count = serializers.IntegerField(source="missed", help_text="How many instances fail this requirement alone.")
-    examples = MatchedInstanceSerializer(many=True)
+    examples = NearInstanceSerializer(many=True)
 
 
 class SelectorCheckSerializer(serializers.Serializer[Any]):
@@ -61,6 +88,7 @@ class SelectorCheckView(FleetView):
         example={"selector": "env=prod,region in (eu,us)"},
     )
     def post(self) -> HttpResponseBase:
-        """Changes nothing. The selector comes as text or in its JSON form, and is answered in both."""
-        found = match(self.body["selector"], environments=self.environments)
+        """Changes nothing. The selector comes as text, in its JSON form or as a saved group; it is answered in both."""
+        selector = self.body["selector"] if "selector" in self.body else self.body["group"]
+        found = match(selector, environments=self.environments)
         return Response(SelectorCheckSerializer(found).data)

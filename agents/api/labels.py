@@ -9,7 +9,7 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from agents.api.fleet import FleetView
-from agents.api.selecting import SelectorField
+from agents.api.selecting import GroupField, SelectorField
 from agents.api.serializers import LabelsSerializer, labels_shown
 from agents.models import Instance
 from agents.selectors.instances import get_instance, instances
@@ -26,6 +26,9 @@ from controlplane.access.actors import actor_of
 from controlplane.common.errors import Invalid
 from controlplane.common.rest.fields import BodySerializer, IdField, ObjectField, TextField
 from controlplane.common.rest.views import endpoint
+
+# How a body names the instances that are meant.
+WHOM = ("instance_ids", "selector", "group")
 
 
 @extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
@@ -47,20 +50,22 @@ class LabelsPatchBody(BodySerializer):
 
 
 class BulkLabelsBody(BodySerializer):
-    """Which instances: by id, or by a selector; exactly one of the two."""
+    """Which instances: by id, by a selector, or by a group; exactly one of these."""
 
     instance_ids = serializers.ListField(child=IdField(), required=False, min_length=1, max_length=INSTANCES_MAX)
     selector = SelectorField(
         required=False, help_text="As text or in its JSON form. Archived instances are never meant."
     )
+    group = GroupField(required=False, help_text="The name of a saved group. Archived instances are never meant.")
     set = LabelsField(default=dict, help_text="Labels that all of them get.")
     remove = serializers.ListField(
         child=TextField(trim_whitespace=False), default=list, max_length=1000, help_text="Keys that go."
     )
 
     def validate(self, attrs: Mapping[str, Any]) -> Mapping[str, Any]:
-        if ("instance_ids" in attrs) == ("selector" in attrs):
-            raise serializers.ValidationError({"selector": "Give either instance_ids or selector"})
+        given = [name for name in WHOM if name in attrs]
+        if len(given) != 1:
+            raise serializers.ValidationError({"selector": "Give either instance_ids, selector or group"})
         if "selector" in attrs and not attrs["selector"]:
             message = "An empty selector means every instance; ask for a label that all of them have"
             raise serializers.ValidationError({"selector": message})
@@ -136,13 +141,13 @@ class BulkLabelsView(FleetView):
 
     def _meant(self) -> set[Any]:
         rows = instances(environments=self.environments)
-        if "selector" in self.body:
-            found = matching(rows.filter(archived_at=None), self.body["selector"]).values_list("pk", flat=True)
+        if by := next((name for name in ("selector", "group") if name in self.body), ""):
+            found = matching(rows.filter(archived_at=None), self.body[by]).values_list("pk", flat=True)
             meant = set(found[: INSTANCES_MAX + 1])
             if len(meant) > INSTANCES_MAX:
                 raise Invalid(
                     f"more than {INSTANCES_MAX} instances are meant; ask for fewer at once",
-                    field="selector",
+                    field=by,
                     code="too_many_instances",
                 )
             return meant

@@ -20,6 +20,9 @@ FAILED: Final = (
     Command.Status.CANCELLED,
 )
 
+# Why a target was rejected that no repetition can change.
+DIALECT_WITHOUT_COMMANDS: Final = "dialect_without_commands"
+
 
 class FanOutUnknown(NotFound):
     """There is no such fan-out."""
@@ -75,7 +78,14 @@ def failed_q() -> Q:
     return Q(outcome__in=(FanOutTarget.Outcome.SKIPPED, FanOutTarget.Outcome.REJECTED)) | Q(command__status__in=FAILED)
 
 
-def failed_instance_ids(fan_out: FanOut) -> list[UUID]:
-    """The instances of `failed_q` in the order of the targets, archived ones left out."""
-    failed = FanOutTarget.objects.filter(failed_q(), fan_out=fan_out, instance__archived_at=None)
-    return list(failed.order_by("id").values_list("instance_id", flat=True))
+def retriable(fan_out: FanOut) -> QuerySet[FanOutTarget]:
+    """The targets of `failed_q` at which the same order may still come to something, in their order.
+
+    Left out are instances that are archived or being forgotten, and those whose dialect takes no commands at all.
+    """
+    return (
+        FanOutTarget.objects.filter(failed_q(), fan_out=fan_out)
+        .filter(instance__archived_at=None, instance__forget_requested_at=None)
+        .exclude(reason_code=DIALECT_WITHOUT_COMMANDS)
+        .order_by("id")
+    )

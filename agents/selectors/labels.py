@@ -109,7 +109,7 @@ def matches_q(selector: Selector, path: str = "") -> Q:
     stored: list[Requirement] = []
     facts: list[Requirement] = []
     condition = Q()
-    for requirement in _requirements(selector):
+    for requirement in requirements_of(selector):
         if requirement.key in _COLUMNS:
             holds = _column_holds(_positive(requirement), f"{prefix}{_COLUMNS[requirement.key]}")
             condition &= ~holds if requirement.operator in _NEGATED else holds
@@ -176,7 +176,7 @@ def near_examples(rows: QuerySet[Instance], selector: Selector, number: int, cou
     One query. What is denied is asked for as a requirement of its own where it can be: then an index leads to it, or
     the order of the names ends the search early.
     """
-    asked = _requirements(selector)
+    asked = requirements_of(selector)
     failed = asked.pop(number)
     opposite = _OPPOSITE.get(failed.operator)
     if opposite is not None:
@@ -205,12 +205,12 @@ def near_misses(rows: QuerySet[Instance], selector: Selector, *, example_count: 
 def _mask(selector: Selector) -> Any:
     """A number whose bits are the requirements that an instance fails, the first one the lowest."""
     mask: Any = Value(0, output_field=BigIntegerField())
-    for number, requirement in enumerate(_requirements(selector)):
+    for number, requirement in enumerate(requirements_of(selector)):
         mask += _fails(requirement, weight=1 << number)
     return mask
 
 
-def _requirements(selector: Selector) -> list[Requirement]:
+def requirements_of(selector: Selector) -> list[Requirement]:
     """The requirements in the order of `Selector.parts`, those of match_labels as expressions."""
     equal = (Requirement(key, Operator.IN, (value,)) for key, value in selector.match_labels)
     return [*equal, *selector.expressions]

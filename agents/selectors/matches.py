@@ -9,16 +9,24 @@ from django.utils.translation import gettext as _
 
 from agents.labels import Selector
 from agents.models import Instance
-from agents.selectors.labels import labels_of, matching, near_examples, survey
+from agents.selectors.labels import labels_of, matching, near_examples, requirements_of, survey
 from agents.selectors.visibility import Environments, within
 
 SAMPLE: Final = 10
 NEAR_REQUIREMENTS: Final = 4
 NEAR_SAMPLE: Final = 3
 # The labels of so many instances, the newest, stand for those of the fleet.
-VOCABULARY_INSTANCES: Final = 1000
+VOCABULARY_INSTANCES: Final = 500
 VOCABULARY_KEYS: Final = 60
 VOCABULARY_VALUES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """An instance that fails one requirement alone: the label of its key there, None where it has none."""
+
+    instance: Instance
+    label: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +36,12 @@ class Part:
     selector: Selector
     excluded: int
     missed: int
-    examples: list[Instance] = field(default_factory=list)
+    examples: list[Near] = field(default_factory=list)
+
+    @property
+    def key(self) -> str:
+        """The key of the label that is asked for."""
+        return requirements_of(self.selector)[0].key
 
     @property
     def text(self) -> str:
@@ -64,7 +77,7 @@ def matches(selector: Selector, *, environments: Environments = None) -> QuerySe
 
 def match(selector: Selector, *, environments: Environments = None) -> Match:
     """What a selector finds now. One query reads the fleet to count; examples take a query for each of the
-    NEAR_REQUIREMENTS that most instances fail alone."""
+    NEAR_REQUIREMENTS that most instances fail alone, and two for the labels of all these."""
     rows = eligible(Instance.objects.order_by(), environments)
     counts = survey(rows, selector)
     nearest = sorted(range(len(counts.missed)), key=lambda number: -counts.missed[number])[:NEAR_REQUIREMENTS]
@@ -72,7 +85,8 @@ def match(selector: Selector, *, environments: Environments = None) -> Match:
         near_examples(rows, selector, number, NEAR_SAMPLE) if missed and number in nearest else []
         for number, missed in enumerate(counts.missed)
     ]
-    parts = [Part(*each) for each in zip(selector.parts(), counts.excluded, counts.missed, examples, strict=True)]
+    nears = _nears(selector, examples)
+    parts = [Part(*each) for each in zip(selector.parts(), counts.excluded, counts.missed, nears, strict=True)]
     return Match(
         selector=selector,
         total=counts.total,
@@ -81,6 +95,16 @@ def match(selector: Selector, *, environments: Environments = None) -> Match:
         sample=list(matches(selector, environments=environments)[:SAMPLE]) if counts.matching else [],
         warnings=_warnings(selector, counts.total, parts),
     )
+
+
+def _nears(selector: Selector, examples: list[list[Instance]]) -> list[list[Near]]:
+    """The examples of each requirement with what their label is instead."""
+    found = [instance for each in examples for instance in each]
+    labels = labels_of(found) if found else {}
+    return [
+        [Near(instance, labels[instance.pk].effective.get(requirement.key)) for instance in each]
+        for requirement, each in zip(requirements_of(selector), examples, strict=True)
+    ]
 
 
 def _warnings(selector: Selector, total: int, parts: list[Part]) -> list[str]:

@@ -30,6 +30,7 @@ PAGES: Final[Mapping[str, Mapping[str, Rule]]] = {
     "admin/": STAFF,
     "admin/live/": STAFF,
     "admin/selectors/": {"GET": Role.VIEWER},
+    "admin/selectors/known/": {"GET": Role.VIEWER},
     "admin/selectors/matches/": {"GET": Role.VIEWER},
     # And for what stops an instance the role admin and a recent login.
     "admin/fan-outs/send/": {"GET": Role.OPERATOR, "POST": Role.OPERATOR},

@@ -93,6 +93,9 @@ class ReachSerializer(serializers.Serializer[Reach]):
     online = serializers.IntegerField()
     offline = serializers.IntegerField()
     never_reported = serializers.IntegerField()
+    connected = serializers.IntegerField(
+        help_text="With an open control session, whatever their heartbeats say; others get no command at once."
+    )
     lacking_capability = serializers.IntegerField(help_text="What they can never do, connected or not.")
     busy = serializers.IntegerField(help_text="Had tasks in flight with their last heartbeat.")
 

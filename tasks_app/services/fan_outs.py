@@ -14,7 +14,7 @@ from agents.labels import Selector
 from agents.models import FanOut, Instance
 from agents.models.command import CommandKind
 from agents.models.instance import Connectivity
-from agents.selectors.fan_outs import failed_instance_ids
+from agents.selectors.fan_outs import retriable
 from agents.selectors.groups import selector_of
 from agents.selectors.matches import matches
 from agents.selectors.visibility import Environments, within
@@ -64,8 +64,9 @@ class Aim:
 
     @classmethod
     def again(cls, fan_out: FanOut) -> "Aim":
-        """The instances at which a fan-out came to nothing."""
-        return cls(FanOut.Mode.SELECTED, instance_ids=failed_instance_ids(fan_out), retry_of=fan_out)
+        """The instances at which a fan-out came to nothing and may still come to something."""
+        instance_ids = list(retriable(fan_out).values_list("instance_id", flat=True))
+        return cls(FanOut.Mode.SELECTED, instance_ids=instance_ids, retry_of=fan_out)
 
     def instances(self, environments: Environments = None) -> list[UUID]:
         """The instances that are meant now: named ones in their order, others by name. One query.
@@ -105,6 +106,8 @@ class Reach:
     online: int = 0
     offline: int = 0
     never_reported: int = 0
+    # Those with an open control session, which is what commands go through: heartbeats may come by another way.
+    connected: int = 0
     lacking_capability: int = 0
     # Tasks were in flight with its last heartbeat: what stops it interrupts work.
     busy: int = 0
@@ -122,6 +125,9 @@ class Reach:
             online=connectivity[Connectivity.ONLINE],
             offline=connectivity[Connectivity.OFFLINE],
             never_reported=connectivity[Connectivity.NEVER_REPORTED],
+            connected=sum(
+                target.session_id is not None and target.reason_code != "no_live_connection" for target in targets
+            ),
             lacking_capability=sum(target.reason_code in LACKING for target in targets),
             busy=sum(bool(target.instance.inflight_tasks) for target in targets),
             **outcomes,

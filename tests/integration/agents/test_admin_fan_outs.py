@@ -6,8 +6,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
-from agents.models import Command, Event, FanOut, Group, InstanceLabels
+from agents.models import Command, Event, FanOut, Group, Instance, InstanceLabels
 from tests.factories import (
     CommandFactory,
     EventFactory,
@@ -61,6 +62,7 @@ def test_an_order_is_typed_looked_at_and_sent(way):
     assert "For 3 instances" in text_of(form)
     reach = confirm.context["reach"]
     assert (reach.matching, reach.online, reach.offline, reach.lacking_capability, reach.busy) == (3, 2, 1, 1, 1)
+    assert reach.connected == 2
     assert "Send this command to 3 instances?" in text_of(confirm)
     assert "1 command will be made." in text_of(confirm)
     kept = FanOut.objects.get()
@@ -247,6 +249,62 @@ def test_a_repetition_is_for_those_that_failed_alone():
     assert str(again.public_id)[:13] in text_of(client.get(url("agents_fanout_change", kept.pk)))
 
 
+def test_whom_the_portal_hears_by_another_way_is_connected_all_the_same():
+    instance = connected()
+    instance.connectivity = "offline"
+    instance.save()
+
+    confirm = asked(console_as("operator"))
+
+    reach = confirm.context["reach"]
+    assert (reach.online, reach.offline, reach.connected, confirm.context["takes"]) == (0, 1, 1, 1)
+    assert re.search(r">Connected now</dt><dd>1</dd>", text_of(confirm))
+
+
+def test_a_repetition_leaves_out_where_it_can_never_work():
+    client = console_as("operator")
+    node = InstanceFactory(dialect="argus")
+    InstanceLabelsFactory(instance=node, labels={"env": "prod"})
+    archived, leaving, failed = connected(), connected(), connected()
+    kept = sent(client)
+    Command.objects.update(status="failed")
+    Instance.objects.filter(pk=archived.pk).update(archived_at=timezone.now())
+    Instance.objects.filter(pk=leaving.pk).update(forget_requested_at=timezone.now())
+    page = url("agents_fanout_change", kept.pk)
+
+    assert "Again for the 1 that failed" in text_of(client.get(page))
+    assert client.get(SEND, {"retry": str(kept.pk)}).context["reach"].matching == 1
+    failed.delete()
+    assert "that failed" not in text_of(client.get(page))
+
+
+def test_the_bar_tells_what_succeeded_from_what_did_not():
+    client = console_as("operator")
+    instances = [connected() for _ in range(4)]
+    kept = sent(client)
+    page = url("agents_fanout_change", kept.pk)
+    Command.objects.update(status="expired")
+
+    assert [(share.tone, share.start, share.count) for share in client.get(page).context["shares"]] == [("bad", 0, 4)]
+    Command.objects.filter(instance=instances[0]).update(status="succeeded")
+    Command.objects.filter(instance=instances[1]).update(status="accepted")
+    told = client.get(page)
+    shares = [(share.tone, share.start, share.count) for share in told.context["shares"]]
+    assert shares == [("good", 0, 1), ("bad", 1, 2), ("open", 3, 1)]
+    assert '<rect class="c-bar-bad" x="1" width="2" height="1"/>' in text_of(told)
+    assert "Of 4 commands" in text_of(told)
+
+
+def test_why_it_failed_is_told_to_the_end():
+    client = console_as("operator")
+    connected()
+    kept = sent(client)
+    told = "It broke. " * 40 + "The end."
+    Command.objects.update(status="failed", error_code="boom", error_message=told)
+
+    assert told in text_of(client.get(url("agents_fanout_change", kept.pk)))
+
+
 def test_pages_take_as_many_queries_for_many_targets_as_for_few():
     client = console_as("operator")
     statements = []
@@ -361,7 +419,8 @@ def test_the_lab_shows_whom_a_selector_means_and_where_it_leads():
     here = connected()
     connected("dev")
 
-    page = console_as("operator").get(LAB, {"selector": "env=prod"})
+    client = console_as("operator")
+    page = client.get(f"{LAB}matches/", {"selector": "env=prod"})
 
     text = text_of(page)
     assert "1 of 2 instances match" in text
@@ -372,7 +431,43 @@ def test_the_lab_shows_whom_a_selector_means_and_where_it_leads():
         "/admin/agents/group/add/?selector=env%3Dprod",
     ):
         assert link in text
-    assert {known.key for known in page.context["known_keys"]} >= {"env", "portal/environment", "portal/node"}
+    known_keys = client.get(f"{LAB}known/").context["known_keys"]
+    assert {known.key for known in known_keys} >= {"env", "portal/environment", "portal/node"}
+
+
+def test_the_lab_shows_what_the_label_of_a_near_miss_is_instead():
+    other, without = connected("dev"), connected("prod")
+    InstanceLabels.objects.filter(pk=without.pk).update(effective={}, agent={})
+
+    text = text_of(console_as("viewer").get(f"{LAB}matches/", {"selector": "env=prod"}))
+
+    for instance, label in ((other, "<code>env=dev</code>"), (without, "<code>env</code> is missing")):
+        name = re.escape(instance.node_name)
+        assert re.search(rf">{name} <span [^>]*>{instance.external_id[:8]}</span></a> {label}</li>", text)
+
+
+def test_instances_of_the_same_name_are_told_apart():
+    client = console_as("operator")
+    instances = [connected(), connected()]
+    Instance.objects.update(node_name="twin")
+    kept = sent(client)
+
+    pages = [
+        client.get(f"{LAB}matches/", {"selector": "env=prod"}),
+        client.get(SEND, {"selector": "env=prod"}),
+        asked(client),
+        client.get(url("agents_fanout_change", kept.pk)),
+        client.post(
+            url("agents_instance_changelist"),
+            {"action": "set_labels", "_selected_action": [instance.pk for instance in instances]},
+        ),
+    ]
+
+    for page in pages:
+        for instance in instances:
+            assert re.search(rf"twin <span [^>]*>{instance.external_id[:8]}</span>", text_of(page))
+    listed = text_of(client.get(url("agents_instance_changelist")))
+    assert all(f'title="{instance.external_id}"' in listed for instance in instances)
 
 
 def test_the_lab_shows_a_slip_at_its_place():
@@ -394,7 +489,7 @@ def test_the_part_that_changes_while_typing_moves_the_address_along():
     assert SEND not in text_of(page)
 
 
-@pytest.mark.parametrize("path", [LAB, f"{LAB}matches/"])
+@pytest.mark.parametrize("path", [LAB, f"{LAB}matches/", f"{LAB}known/"])
 def test_the_lab_is_for_those_with_a_role(path):
     client = console_as("superuser")
     client.person.is_superuser = False
@@ -403,14 +498,29 @@ def test_the_lab_is_for_those_with_a_role(path):
     assert client.get(path).status_code == 403
 
 
-def test_the_lab_takes_a_fixed_number_of_queries():
+def test_the_page_of_the_lab_reads_no_instance_and_asks_for_its_parts():
+    connected()
+    client = console_as("viewer")
+
+    with CaptureQueriesContext(connection) as queries:
+        asked_for = text_of(client.get(LAB, {"selector": "env=prod"}))
+    empty = text_of(client.get(LAB))
+
+    assert not any("agents_instance" in query["sql"] for query in queries.captured_queries)
+    assert f'hx-get="{LAB}known/" hx-trigger="load"' in asked_for
+    assert 'hx-trigger="load, submit,' in asked_for
+    assert 'hx-trigger="submit,' in empty
+
+
+@pytest.mark.parametrize("path", [f"{LAB}matches/", f"{LAB}known/"])
+def test_the_parts_of_the_lab_take_a_fixed_number_of_queries(path):
     client = console_as("viewer")
     counts = []
     for number in (1, 5):
         for _ in range(number):
             connected()
         with CaptureQueriesContext(connection) as queries:
-            client.get(LAB, {"selector": "env=dev,region=eu"})
+            client.get(path, {"selector": "env=dev,region=eu"})
         counts.append(len(queries))
 
     assert counts[0] == counts[1] <= 20
@@ -433,20 +543,24 @@ def test_lists_are_narrowed_by_group_and_selector():
     assert rows("agents_instance_changelist", group="production") == [here]
     assert rows("agents_instance_changelist", selector="env!=dev,portal/dialect") == [here]
     assert rows("agents_instance_changelist", group="production", selector="env=dev") == []
-    assert [row.instance for row in rows("agents_command_changelist", group="production")] == [here]
-    assert [row.instance for row in rows("agents_event_changelist", group="production")] == [here]
+    for view in ("agents_session_changelist", "agents_command_changelist", "agents_event_changelist"):
+        for query in ({"group": "production"}, {"selector": "env in (prod)"}):
+            assert [row.instance for row in rows(view, **query)] == [here]
+        assert rows(view, group="production", selector="env=dev") == []
 
 
+@pytest.mark.parametrize("view", ["instance", "session", "event"])
 @pytest.mark.parametrize(
     ("query", "message"), [({"selector": "a=("}, "Character 3"), ({"group": "ghost"}, "was not found")]
 )
-def test_a_list_says_what_is_wrong_with_its_filter(query, message):
+def test_a_list_says_what_is_wrong_with_its_filter(query, message, view):
     connected()
 
-    page = console_as("viewer").get(url("agents_instance_changelist"), query)
+    page = console_as("operator").get(url(f"agents_{view}_changelist"), query)
 
     assert list(page.context["cl"].result_list) == []
     assert message in said(page)[0]
+    assert SEND not in text_of(page)
 
 
 def test_a_narrowed_list_leads_to_the_order():

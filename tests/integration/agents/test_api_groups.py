@@ -257,6 +257,16 @@ def test_a_check_tells_who_matches_and_who_nearly_does(viewer):
     assert [
         (miss["requirement"], miss["count"], [each["id"] for each in miss["examples"]]) for miss in body["near_misses"]
     ] == [("region in (eu)", 1, [str(near.pk)])]
+    assert body["near_misses"][0]["key"] == "region"
+    assert body["near_misses"][0]["examples"][0] == {
+        "id": str(near.pk),
+        "node_name": near.node_name,
+        "dialect": near.dialect,
+        "service_name": near.service.name,
+        "environment": near.service.environment,
+        "connectivity": near.connectivity,
+        "value": "us",
+    }
     assert [each["id"] for each in body["sample"]] == [str(here.pk)]
     assert body["warnings"] == []
 
@@ -286,6 +296,20 @@ def test_a_check_sees_no_more_than_its_token_and_no_archived():
     body = api_as("viewer", environments=["dev"]).post("selectors/check", {"selector": "env=x"}).json()
 
     assert (body["instance_count"], body["matching"], len(body["sample"])) == (1, 1, 1)
+
+
+def test_a_check_takes_a_group_by_its_name(viewer):
+    labelled(env="prod")
+    labelled(env="dev")
+    GroupFactory(name="production", selector="env=prod")
+
+    body = viewer.post("selectors/check", {"group": "production"}).json()
+
+    assert (body["selector"], body["instance_count"], body["matching"]) == ("env=prod", 2, 1)
+    assert problems(viewer.post("selectors/check", {"group": "ghost"})) == [("group", ["body", "group"])]
+    assert problems(viewer.post("selectors/check", {"group": "production", "selector": "a"})) == [
+        ("value_error", ["body", "selector"])
+    ]
 
 
 def test_a_check_refuses_what_is_no_selector(viewer):

@@ -9,7 +9,7 @@ from agents.models.event import EventKind
 from agents.services.labels import store_agent_labels, store_tags
 from controlplane.access.services import create_api_token
 from controlplane.common.actors import SYSTEM
-from tests.factories.agents import InstanceFactory, ServiceFactory
+from tests.factories.agents import GroupFactory, InstanceFactory, ServiceFactory
 from tests.integration.api_client import Api, api_as, user_in
 
 pytestmark = pytest.mark.django_db
@@ -117,10 +117,12 @@ def test_bulk_by_ids_and_by_selector(api):
         "instances/labels",
         {"selector": {"match_expressions": [{"key": "gpu", "operator": "EXISTS"}]}, "set": {"env": "prod"}},
     )
+    GroupFactory(name="gpus", selector="gpu")
+    by_group = api.post("instances/labels", {"group": "gpus", "set": {"env": "prod"}})
     by_ids = api.post("instances/labels", {"instance_ids": [str(first.pk), str(other.pk)], "remove": ["rack"]})
 
     assert by_selector.json() == {"instance_count": 2, "changed_count": 2, "warnings": []}
-    assert by_object.json() == {"instance_count": 2, "changed_count": 0, "warnings": []}
+    assert by_object.json() == by_group.json() == {"instance_count": 2, "changed_count": 0, "warnings": []}
     assert by_ids.json() == {"instance_count": 2, "changed_count": 1, "warnings": []}
     assert operator_labels(first) == {"env": "prod"}
     assert operator_labels(second) == {"env": "prod", "rack": "7"}
@@ -137,7 +139,7 @@ def test_bulk_leaves_archived_instances_of_a_selector_alone(api):
 @pytest.mark.parametrize(
     ("body", "loc", "words"),
     [
-        ({}, ["body", "selector"], "either instance_ids or selector"),
+        ({}, ["body", "selector"], "either instance_ids, selector or group"),
         ({"selector": "gpu"}, ["body", "set"], "Give labels"),
         ({"selector": "", "set": {"a": ""}}, ["body", "selector"], "every instance"),
         ({"selector": "gpu=1 x", "set": {"a": ""}}, ["body", "selector"], "Character 7"),
@@ -148,6 +150,10 @@ def test_bulk_leaves_archived_instances_of_a_selector_alone(api):
             "quotes",
         ),
         ({"selector": "gpu", "instance_ids": [str(uuid.uuid4())], "set": {"a": ""}}, ["body", "selector"], "either"),
+        ({"selector": "gpu", "group": "gpus", "set": {"a": ""}}, ["body", "selector"], "either"),
+        ({"group": "ghost", "set": {"a": ""}}, ["body", "group"], "no group named ghost"),
+        ({"group": None, "set": {"a": ""}}, ["body", "group"], ""),
+        ({"group": "a\0", "set": {"a": ""}}, ["body", "group"], ""),
         ({"instance_ids": [], "set": {"a": ""}}, ["body", "instance_ids"], ""),
         ({"instance_ids": ["x"], "set": {"a": ""}}, ["body", "instance_ids", 0], "UUID"),
         ({"selector": "gpu", "set": {"a": ""}, "remove": ["a"]}, ["body", "remove"], "at once"),
@@ -155,6 +161,8 @@ def test_bulk_leaves_archived_instances_of_a_selector_alone(api):
     ],
 )
 def test_wrong_bulk_changes_are_refused(api, body, loc, words):
+    GroupFactory(name="gpus", selector="gpu")
+
     refused = api.post("instances/labels", body)
 
     assert refused.status_code == 422

@@ -115,6 +115,7 @@ def test_a_dry_run_tells_what_would_become_of_it_and_makes_nothing(api):
         "online": 2,
         "offline": 1,
         "never_reported": 1,
+        "connected": 2,
         "lacking_capability": 2,
         "busy": 1,
     }
