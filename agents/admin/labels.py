@@ -98,7 +98,8 @@ class LabelsMixin(admin.ModelAdmin):  # type: ignore[type-arg]
         lines = lines_of(labels.operator)
         return {
             "label_layers": _layers(labels),
-            "labels_left_out": labels.left_out,
+            "labels_left_out": labels.agent_left_out,
+            "tags_left_out": labels.tags_left_out,
             "may_label": self.has_set_labels_permission(request),
             "labels_form": LabelsForm(initial={"labels": lines, "shown": lines}),
             "labels_action": admin_url("agents_instance_labels", instance.pk),

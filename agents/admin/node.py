@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.widgets import UnfoldAdminTextareaWidget
@@ -21,6 +21,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 from agents.admin import columns
 from agents.gateways.argus.protocol import LABEL_MAX_CHARS, LABELS_MAX, META_NUMBERS, META_TEXTS
 from agents.gateways.argus.reading import BodyInvalid, read_object
+from agents.labels import read_tags
 from agents.models import Instance, Node
 from agents.models.instance import Health
 from agents.selectors.events import notable_events
@@ -37,6 +38,8 @@ EVENTS_SHOWN = 20
 # Of the labels of one node in the list.
 LABELS_SHOWN = 3
 LABEL_SHOWN_CHARS = 40
+# Of labels that cannot be selected by, so many are told after saving.
+WARNINGS_MAX = 10
 # Clocks that differ by less are told as right: a report takes that long on its way.
 SKEW_SHOWN_FROM = timedelta(seconds=2)
 _CONFIG_MAX_CHARS = 200_000
@@ -215,7 +218,8 @@ class NodeAdmin(PageAdmin):
                 )
                 status = 409
             else:
-                messages.success(request, gettext("Config and labels are set."))
+                messages.success(request, gettext("Config and registry labels are set."))
+                _warn(request, form.cleaned_data["label"])
                 return HttpResponseRedirect(admin_url("agents_node_change", node.pk))
         return self.render_page(request, node, form=form, status=status)
 
@@ -239,6 +243,24 @@ def _initial(node: Node) -> dict[str, str]:
 def _lines(text: str) -> list[str]:
     """The labels of a text with one per line, each once."""
     return list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
+
+
+def _warn(request: HttpRequest, tags: list[str]) -> None:
+    """Tell of each tag that selectors will not know; the registry has them all."""
+    left_out = read_tags(tags).left_out
+    for tag, reason in list(left_out.items())[:WARNINGS_MAX]:
+        messages.warning(
+            request,
+            gettext("“%(tag)s” goes into nodes.json, but selectors do not know it: %(reason)s")
+            % {"tag": tag[:LABEL_SHOWN_CHARS], "reason": reason},
+        )
+    if (more := len(left_out) - WARNINGS_MAX) > 0:
+        text = ngettext(
+            "The same holds for %(n)d more; the card of labels has all.",
+            "The same holds for %(n)d more; the card of labels has all.",
+            more,
+        )
+        messages.warning(request, text % {"n": more})
 
 
 def _components(node: Node) -> list[Component]:

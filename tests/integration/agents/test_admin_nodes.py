@@ -11,7 +11,7 @@ from agents.selectors.nodes import settings_mark
 from agents.services.node_reports import StatusReport, record_report
 from agents.services.nodes import Registration, configure_node, register_node
 from controlplane.common.actors import Actor
-from tests.integration.console import console_as
+from tests.integration.console import console_as, said
 
 pytestmark = pytest.mark.django_db
 LIST = reverse("admin:agents_node_changelist")
@@ -153,6 +153,25 @@ def test_operator_sets_config_and_labels_and_history_tells():
     assert event.meta["after"] == {"config": {"rate": 5}, "label": ["gpu", "team=x"]}
     page = text_of(client.get(page_of(row)))
     assert f"by {client.person.username}" in page
+
+
+def test_labels_that_selectors_do_not_know_are_saved_and_told_one_by_one():
+    row, client = node(), console_as("operator")
+    bad = ["portal/dialect=onestep", "a b", *(f"-{number}" for number in range(10))]
+
+    configure(client, row, label="\n".join(["gpu", *bad]))
+    shown = client.get(page_of(row))
+
+    row.refresh_from_db()
+    assert row.label == ["gpu", *bad]
+    done, *warnings, last = said(shown)
+    assert done == "Config and registry labels are set."
+    assert len(warnings) == 10
+    assert warnings[0].startswith("“portal/dialect=onestep” goes into nodes.json, but selectors do not know it: Keys")
+    assert last.startswith("The same holds for 2 more")
+    instance_page = client.get(reverse("admin:agents_instance_change", args=[row.pk]))
+    assert list(instance_page.context["tags_left_out"]) == bad
+    assert "<code>portal/dialect=onestep</code> Keys that begin" in text_of(instance_page)
 
 
 def test_labels_that_were_not_touched_stay_as_they_are():
