@@ -139,7 +139,7 @@ def labels_of(instances: Iterable[Instance]) -> dict[UUID, Labels]:
     for key, instance in given.items():
         agent, tags, operator, refused, written = stored.get(key, [{}] * 5)
         derived = derived_labels(instance, facts.get(key, {}))
-        found[key] = Labels(agent, tags, operator, derived, refused, read_tags(written).left_out)
+        found[key] = Labels(agent, tags, operator, derived, refused, read_tags(list(written)).left_out)
     return found
 
 
