@@ -19,7 +19,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from agents.labels.rules import FIELD_PREFIX
-from agents.models import Event
+from agents.models import Event, Instance, Node
 from agents.models.event import EventKind
 from agents.selectors.events import changes_of
 from controlplane.access.login_events import NO_USER
@@ -98,11 +98,13 @@ def _model(subject: str) -> type[models.Model] | None:
 
 
 def _field(model: type[models.Model] | None, name: str) -> Any:
-    """The field of that name, or the name where there is none any more."""
-    try:
-        return model._meta.get_field(name) if model is not None else name
-    except FieldDoesNotExist:
-        return name
+    """The field of that name, or the name where there is none any more; changes of a node are its instance's."""
+    for each in (model, Node) if model is Instance else (model,):
+        try:
+            return each._meta.get_field(name) if each is not None else name
+        except FieldDoesNotExist:
+            continue
+    return name
 
 
 def _is_label(field: Any) -> bool:
@@ -111,7 +113,7 @@ def _is_label(field: Any) -> bool:
 
 def _field_words(field: Any) -> str:
     if _is_label(field):
-        return gettext("Label %s") % str(field).removeprefix(FIELD_PREFIX)
+        return gettext("Operator label %s") % str(field).removeprefix(FIELD_PREFIX)
     return str(capfirst(getattr(field, "verbose_name", field)))
 
 

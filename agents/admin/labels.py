@@ -55,7 +55,10 @@ class LabelsForm(forms.Form):
 
     labels = LabelsField(
         label=_("Labels of operators"),
-        help_text=_("One key=value a line. They win over the tags and over what the agent says; no secrets."),
+        help_text=_(
+            "One key=value a line. They go into selectors and nodes.sd.json, where they win over registry labels and "
+            "over what the agent says, and not into nodes.json. No secrets."
+        ),
     )
     shown = LabelsField()
     shown.widget = forms.HiddenInput()
@@ -98,7 +101,8 @@ class LabelsMixin(admin.ModelAdmin):  # type: ignore[type-arg]
         lines = lines_of(labels.operator)
         return {
             "label_layers": _layers(labels),
-            "labels_left_out": labels.left_out,
+            "labels_left_out": labels.agent_left_out,
+            "tags_left_out": labels.tags_left_out,
             "may_label": self.has_set_labels_permission(request),
             "labels_form": LabelsForm(initial={"labels": lines, "shown": lines}),
             "labels_action": admin_url("agents_instance_labels", instance.pk),
@@ -172,7 +176,7 @@ def _layers(labels: Labels) -> list[Mapping[str, object]]:
     """The layers, the strongest first, without empty ones but the operators'; each label with whether it is covered."""
     layers = (
         (_("Operators"), labels.operator),
-        (_("Tags"), labels.tags),
+        (_("Registry labels"), labels.tags),
         (_("Agent"), labels.agent),
         (_("Portal"), labels.derived),
     )

@@ -11,32 +11,39 @@ from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from agents.admin import columns
+from agents.admin.archiving import ArchivingAdmin, tell_archived
+from agents.admin.labels import LabelsMixin
+from agents.admin.node_filters import ArchivedNodeFilter, NodeGroupFilter, NodeSelectorFilter
 from agents.gateways.argus.protocol import LABEL_MAX_CHARS, LABELS_MAX, META_NUMBERS, META_TEXTS
 from agents.gateways.argus.reading import BodyInvalid, read_object
+from agents.labels import read_tags
 from agents.models import Instance, Node
 from agents.models.instance import Health
 from agents.selectors.events import notable_events
 from agents.selectors.nodes import component_changes, settings_mark
+from agents.services.archive import archive_instances, restore_instances
 from agents.services.node_health import verdict_of
 from agents.services.nodes import configure_node
 from controlplane.access.actors import actor_of
 from controlplane.access.policy import may_command
 from controlplane.common.errors import Conflict, NotFound
-from controlplane.console.admin import PageAdmin
 from controlplane.console.formatting import NOTHING, admin_url, age, badge, cut, duration
 
 EVENTS_SHOWN = 20
 # Of the labels of one node in the list.
 LABELS_SHOWN = 3
 LABEL_SHOWN_CHARS = 40
+# Of labels that cannot be selected by, so many are told after saving.
+WARNINGS_MAX = 10
 # Clocks that differ by less are told as right: a report takes that long on its way.
 SKEW_SHOWN_FROM = timedelta(seconds=2)
 _CONFIG_MAX_CHARS = 200_000
@@ -57,11 +64,14 @@ class ConfigForm(forms.Form):
     """What an operator sets on a node: its config as JSON, its labels one per line."""
 
     label = forms.CharField(
-        label=_("Labels"),
+        label=_("Registry labels"),
         required=False,
         strip=False,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 4, "spellcheck": "false", "placeholder": "gpu\nteam=storage"}),
-        help_text=_("One per line, as in gpu or team=storage. They go into nodes.json."),
+        help_text=_(
+            "One per line, as in gpu or team=storage. They go into nodes.json as they stand, and into selectors and "
+            "nodes.sd.json, where an operator label of the same key wins."
+        ),
     )
     config = forms.CharField(
         label=_("Config"),
@@ -105,7 +115,9 @@ class ConfigForm(forms.Form):
 
 
 @admin.register(Node)
-class NodeAdmin(PageAdmin):
+class NodeAdmin(LabelsMixin, ArchivingAdmin):
+    """Actions and buttons are those of the instances behind the nodes, whose keys are the same."""
+
     list_display = (
         "name_column",
         "node_id",
@@ -119,18 +131,22 @@ class NodeAdmin(PageAdmin):
     )
     list_display_links = ("name_column",)
     list_filter = (
+        ArchivedNodeFilter,
         ("instance__connectivity", ChoicesDropdownFilter),
         ("instance__health", ChoicesDropdownFilter),
+        NodeSelectorFilter,
+        NodeGroupFilter,
         "type",
         "instance__service__environment",
     )
     list_select_related = ("instance__service",)
     search_fields = ("name", "=instance__external_id", "instance__hostname", "type", "version")
     ordering = ("number",)
+    actions: tuple[str, ...] = ("set_labels", "archive_selected", "restore_selected")
     page_template = "admin/agents/node/page.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Node]:
-        return super().get_queryset(request).filter(instance__archived_at=None).defer("config", "health")
+        return super().get_queryset(request).defer("config", "health")
 
     @admin.display(description=_("Node"), ordering="name")
     def name_column(self, row: Node) -> SafeString | str:
@@ -156,7 +172,7 @@ class NodeAdmin(PageAdmin):
     def environment(self, row: Node) -> str:
         return row.instance.service.environment
 
-    @admin.display(description=_("Labels"))
+    @admin.display(description=_("Registry labels"))
     def labels(self, row: Node) -> SafeString | str:
         if not row.label:
             return NOTHING
@@ -168,23 +184,46 @@ class NodeAdmin(PageAdmin):
         return Node.objects.select_related("instance__service", "instance__facts")
 
     def get_page_urls(self) -> list[tuple[str, str, Callable[..., HttpResponse]]]:
-        return [("configure", "configure", self.configure_view)]
+        own = [("configure", "configure", self.configure_view), ("live", "live", self.live_view)]
+        # What is forgotten is the instance, on a page of its own.
+        return [*own, *(each for each in super().get_page_urls() if each[0] != "forget")]
 
     def page_context(self, request: HttpRequest, obj: Node) -> dict[str, object]:
         instance = obj.instance
         return {
-            "instance": instance,
-            "status": status_badge(instance),
-            "health": health_badge(instance),
-            "components": _components(obj),
-            "skew": _skew(instance),
+            **_live_context(obj),
             **_meta_data(instance),
             "may_configure": may_command(request, destructive=False),
             "form": ConfigForm(initial=_initial(obj)),
             "form_action": admin_url("agents_node_configure", obj.pk),
-            "service_link": columns.service_link(instance.service),
-            "events": notable_events(instance=instance)[:EVENTS_SHOWN],
+            **self.archiving_context(request, instance),
+            **self.labels_context(request, instance),
+            "labels_elsewhere": f"{admin_url('agents_instance_change', instance.pk)}#labels",
         }
+
+    def live_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The parts of the page that console.js asks for again every few seconds."""
+        node = self.get_page_object(request, object_id)
+        return TemplateResponse(request, "admin/agents/node/live.html", {**_live_context(node), "object": node})
+
+    @admin.action(description=_("Set labels"), permissions=["set_labels"])
+    def set_labels(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        """Operator labels of the instances behind the nodes."""
+        return super().set_labels(request, Instance.objects.filter(pk__in=queryset.order_by().values("pk")))
+
+    def archive_rows(self, request: HttpRequest, rows: list[Node]) -> None:
+        done = archive_instances([row.pk for row in rows], actor=actor_of(request))
+        tell_archived(request, len(done.changed), len(done.refused))
+
+    def restore_rows(self, request: HttpRequest, rows: list[Node]) -> None:
+        count = restore_instances([row.pk for row in rows], actor=actor_of(request))
+        messages.success(request, ngettext("%d instance restored.", "%d instances restored.", count) % count)
+
+    def _archive(self, request: HttpRequest, obj: Any) -> None:
+        super()._archive(request, obj.instance)
+
+    def _url(self, obj: Any, view: str) -> str:
+        return admin_url("agents_instance_forget", obj.pk) if view == "forget" else super()._url(obj, view)
 
     def configure_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Set config and labels; what was typed stays on the page when it is refused."""
@@ -215,7 +254,8 @@ class NodeAdmin(PageAdmin):
                 )
                 status = 409
             else:
-                messages.success(request, gettext("Config and labels are set."))
+                messages.success(request, gettext("Config and registry labels are set."))
+                _warn(request, form.cleaned_data["label"])
                 return HttpResponseRedirect(admin_url("agents_node_change", node.pk))
         return self.render_page(request, node, form=form, status=status)
 
@@ -239,6 +279,38 @@ def _initial(node: Node) -> dict[str, str]:
 def _lines(text: str) -> list[str]:
     """The labels of a text with one per line, each once."""
     return list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
+
+
+def _live_context(node: Node) -> dict[str, object]:
+    """What changes while the page is open. Two queries, whatever the size."""
+    instance = node.instance
+    return {
+        "instance": instance,
+        "status": status_badge(instance),
+        "health": health_badge(instance),
+        "components": _components(node),
+        "skew": _skew(instance),
+        "service_link": columns.service_link(instance.service),
+        "events": notable_events(instance=instance)[:EVENTS_SHOWN],
+    }
+
+
+def _warn(request: HttpRequest, tags: list[str]) -> None:
+    """Tell of each tag that selectors will not know; the registry has them all."""
+    left_out = read_tags(tags).left_out
+    for tag, reason in list(left_out.items())[:WARNINGS_MAX]:
+        messages.warning(
+            request,
+            gettext("“%(tag)s” goes into nodes.json, but selectors do not know it: %(reason)s")
+            % {"tag": tag[:LABEL_SHOWN_CHARS], "reason": reason},
+        )
+    if (more := len(left_out) - WARNINGS_MAX) > 0:
+        text = ngettext(
+            "The same holds for %(n)d more; the card of labels has all.",
+            "The same holds for %(n)d more; the card of labels has all.",
+            more,
+        )
+        messages.warning(request, text % {"n": more})
 
 
 def _components(node: Node) -> list[Component]:

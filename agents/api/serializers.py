@@ -154,11 +154,11 @@ class LabelsSerializer(serializers.Serializer[Labels]):
     """Labels in their layers, and what wins."""
 
     agent = label_map("What the agent said.")
-    tags = label_map("What its node was registered with; wins over the agent.")
+    tags = label_map("The registry labels of its node; win over the agent.")
     operator = label_map("What operators gave it; wins over both.")
     derived = label_map("What the portal says of it, below `portal/`.")
     effective = label_map("All layers in one: what selectors ask.")
-    left_out = label_map("Labels of the agent that cannot be taken, each with why.")
+    left_out = label_map("Labels of the agent, and registry labels, that cannot be labels; each with why.")
     warnings = serializers.SerializerMethodField(help_text="What is taken all the same, and is no good idea.")
 
     @extend_schema_field(serializers.ListField(child=serializers.CharField()))

@@ -1,7 +1,7 @@
 """Labels, and the one language in which they are asked for. Pure: nothing here knows a database.
 
-`rules` says what a label may be, `numbers` which labels are numbers, `selector` what a selector is and whom it matches,
-`text` how one is written. Source: contract (arcade) 2.5; docs/labels.md.
+`rules` says what a label may be, `tags` which tags of a node are labels, `numbers` which labels are numbers, `selector`
+what a selector is and whom it matches, `text` how one is written. Source: contract (arcade) 2.5; docs/labels.md.
 """
 
 from agents.labels.numbers import number_of
@@ -15,6 +15,7 @@ from agents.labels.rules import (
     usable_labels,
 )
 from agents.labels.selector import Operator, Requirement, Selector, SelectorInvalid
+from agents.labels.tags import TagLabels, read_tags
 from agents.labels.text import parse
 
 __all__ = [
@@ -25,10 +26,12 @@ __all__ = [
     "Requirement",
     "Selector",
     "SelectorInvalid",
+    "TagLabels",
     "check_labels",
     "number_of",
     "parse",
     "problem_of_key",
     "problem_of_value",
+    "read_tags",
     "usable_labels",
 ]

@@ -19,7 +19,10 @@ class InstanceLabels(models.Model):
     )
     agent = models.JSONField(_("labels of the agent"), default=dict, blank=True)
     tags = models.JSONField(
-        _("tags"), default=dict, blank=True, help_text=_("The list of labels that a node was registered with.")
+        _("registry labels"),
+        default=dict,
+        blank=True,
+        help_text=_("Those labels of its node that selectors know."),
     )
     operator = models.JSONField(_("labels of operators"), default=dict, blank=True)
     effective = models.JSONField(_("labels"), default=dict, blank=True)

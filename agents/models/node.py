@@ -24,7 +24,7 @@ class Node(models.Model):
     type = models.CharField(_("type"), max_length=255)
     version = models.CharField(_("version"), max_length=255)
     config = models.JSONField(_("config"), default=dict, blank=True)
-    label = models.JSONField(_("labels"), default=list, blank=True)
+    label = models.JSONField(_("registry labels"), default=list, blank=True)
     health = models.JSONField(_("health"), default=dict, blank=True)
     registered_at = models.DateTimeField(_("registered"))
     updated_at = models.DateTimeField(_("updated"))

@@ -31,7 +31,7 @@ from django.db.models import (
 )
 from django.dispatch import receiver
 
-from agents.labels import Operator, Requirement, Selector, parse
+from agents.labels import Operator, Requirement, Selector, parse, read_tags
 from agents.labels.numbers import NUMBER_MAX_CHARS, NUMBER_PATTERN
 from agents.models import Instance, InstanceFacts, InstanceLabels
 
@@ -47,6 +47,7 @@ _COLUMNS: Final = {
 }
 # Under which names facts have the others: the first that holds a text which is not empty.
 _FACTS: Final = {"portal/os": ("os", "platform"), "portal/arch": ("arch", "machine")}
+_LAYERS: Final = ("labels__agent", "labels__tags", "labels__operator", "labels__refused")
 # Beyond so many values the index is asked for the key alone: each value is a search of its own, and the planner may
 # as well read all rows, with a comparison for each value.
 _SEARCHES_MAX: Final = 8
@@ -65,14 +66,19 @@ _Compiled = tuple[str, tuple[Any, ...]]
 class Labels:
     """The labels of an instance in their layers, each above those before it; `effective` is all of them in one.
 
-    `left_out` are labels of the agent that may not be, each with why.
+    Labels of the agent that may not be, and tags that are no labels, are left out; each with why.
     """
 
     agent: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     operator: dict[str, str] = field(default_factory=dict)
     derived: dict[str, str] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
+    agent_left_out: dict[str, str] = field(default_factory=dict)
+    tags_left_out: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        return {**self.agent_left_out, **self.tags_left_out}
 
     @property
     def effective(self) -> dict[str, str]:
@@ -126,19 +132,15 @@ def matches_q(selector: Selector, path: str = "") -> Q:
 def labels_of(instances: Iterable[Instance]) -> dict[UUID, Labels]:
     """The labels of each instance in layers. Two queries; the instances' services must be loaded."""
     given = {instance.pk: instance for instance in instances}
-    stored = {row.pk: row for row in InstanceLabels.objects.filter(pk__in=given)}
+    rows = Instance.objects.filter(pk__in=given).order_by().values_list("pk", *_LAYERS, "node__label")
+    stored = {key: [each or {} for each in row] for key, *row in rows}
     facts = dict(InstanceFacts.objects.filter(pk__in=given).values_list("pk", "facts"))
-    none = InstanceLabels()
-    return {
-        key: Labels(
-            agent=(row := stored.get(key, none)).agent,
-            tags=row.tags,
-            operator=row.operator,
-            derived=derived_labels(instance, facts.get(key, {})),
-            left_out=row.refused,
-        )
-        for key, instance in given.items()
-    }
+    found: dict[UUID, Labels] = {}
+    for key, instance in given.items():
+        agent, tags, operator, refused, written = stored.get(key, [{}] * 5)
+        derived = derived_labels(instance, facts.get(key, {}))
+        found[key] = Labels(agent, tags, operator, derived, refused, read_tags(list(written)).left_out)
+    return found
 
 
 def derived_labels(instance: Instance, facts: object) -> dict[str, str]:

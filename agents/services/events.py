@@ -113,16 +113,18 @@ def record_events(events: Iterable[NewEvent]) -> None:
 def record_changes(changes: Sequence[Change]) -> None:
     """Store what people and programs changed; see `controlplane.common.changes`."""
     now = timezone.now()
-    record_events(_change_event(change, now) for change in changes)
+    record_events(change_event(change, at=now) for change in changes)
 
 
-def _change_event(change: Change, at: datetime) -> NewEvent:
+def change_event(change: Change, *, at: datetime, instance: Instance | None = None) -> NewEvent:
+    """The event of a change; with `instance`, it is among the events of that instance and its service."""
     meta = change.actor.origin()
     told = {"before": change.what.before, "after": change.what.after, "withheld": change.what.withheld}
     meta |= {name: value for name, value in told.items() if value}
     return portal_event(
         EventKind(change.kind),
         at=at,
+        instance=instance,
         subject=change.subject,
         actor=change.actor.name,
         message=clean_text(change.name, NAME_MAX_CHARS),

@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
-from agents.labels import LabelsInvalid, check_labels, usable_labels
+from agents.labels import LabelsInvalid, check_labels, read_tags, usable_labels
 from agents.labels.rules import FIELD_PREFIX, problem_of_count, warnings_of_count
 from agents.models import Instance, InstanceLabels
 from agents.models.event import EventKind
@@ -81,10 +81,11 @@ def store_agent_labels(said: Iterable[tuple[UUID, Mapping[str, object]]]) -> set
 def store_tags(said: Iterable[tuple[UUID, Sequence[object]]]) -> set[UUID]:
     """Replace the labels that instances have by the tags of their nodes; returns whose changed.
 
+    A tag that is no label is left out; `agents.selectors.labels` tells which and why, as `Node.label` keeps them all.
     Call it inside the transaction that changed `Node.label`. Cost: one read, and one statement more where something
     changed.
     """
-    given = {instance_id: labels_of_tags(tags) for instance_id, tags in said}
+    given = {instance_id: read_tags(tags).labels for instance_id, tags in said}
     stored = _stored(given, "tags")
     changed = [
         (instance_id, labels)
@@ -93,13 +94,6 @@ def store_tags(said: Iterable[tuple[UUID, Sequence[object]]]) -> set[UUID]:
     ]
     _write("tags", changed)
     return {instance_id for instance_id, _labels in changed}
-
-
-def labels_of_tags(tags: Sequence[object]) -> dict[str, str]:
-    """What the tags of a node are as labels: `gpu` is gpu="", `team=x` is team="x". Others are no labels."""
-    parted = (tag.partition("=") for tag in tags if isinstance(tag, str))
-    usable, _refused = usable_labels({key.strip(): value.strip() for key, _sign, value in parted})
-    return usable
 
 
 def set_operator_labels(instance_id: UUID, labels: object, *, actor: Actor) -> LabelsChanged:

@@ -16,12 +16,12 @@ from agents.selectors.nodes import NodeRecord, nodes, record_of, settings_mark, 
 from agents.selectors.visibility import Environments
 from agents.services.archive import restore_heard
 from agents.services.errors import LEAVING, NodeElsewhere, NodeLeaving, NodeOfOther, NodeSetMeanwhile
-from agents.services.events import portal_event, record_events
+from agents.services.events import change_event, portal_event, record_events
 from agents.services.inventory import store_facts
 from agents.services.labels import store_agent_labels, store_tags
 from agents.services.nodes_file import nodes_file_changed
 from controlplane.common.actors import Actor
-from controlplane.common.changes import ChangeKind, change_of, record_changes
+from controlplane.common.changes import ChangeKind, change_of
 from controlplane.common.clean import is_same_json
 from controlplane.common.snapshots import difference, snapshot
 
@@ -256,5 +256,6 @@ def configure_node(
         if has_new_label:
             store_tags([(instance.pk, node.label)])
             nodes_file_changed()
-        record_changes([change_of(ChangeKind.CHANGED, instance, actor=actor, what=what)])
+        change = change_of(ChangeKind.CHANGED, instance, actor=actor, what=what)
+        record_events([change_event(change, at=node.updated_at, instance=instance)])
     return record_of(instance)

@@ -88,7 +88,17 @@ MODELS: Final[Mapping[str, ModelRules]] = {
             "send_shutdown": Role.ADMIN,
         },
     ),
-    "agents.node": ModelRules(view=Role.VIEWER, pages={"configure": {"POST": Role.OPERATOR}}),
+    "agents.node": ModelRules(
+        view=Role.VIEWER,
+        pages={
+            "configure": {"POST": Role.OPERATOR},
+            "live": {"GET": Role.VIEWER},
+            # It is forgotten on the page of its instance.
+            "archive": ARCHIVING_PAGES["archive"],
+            "restore": ARCHIVING_PAGES["restore"],
+        },
+        actions={**ARCHIVING_ACTIONS, "set_labels": Role.OPERATOR},
+    ),
     "agents.command": ModelRules(
         view=Role.VIEWER,
         pages={"live": {"GET": Role.VIEWER}, "cancel": {"POST": Role.OPERATOR}},

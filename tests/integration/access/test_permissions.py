@@ -174,6 +174,13 @@ def connected():
     return SessionFactory().instance
 
 
+def archived_node():
+    found = Node.objects.select_related("instance").get(instance__external_id=registered_node())
+    found.instance.archived_at = timezone.now()
+    found.instance.save()
+    return found
+
+
 def registered_node():
     """The id of a node of the registry."""
     name = f"node-{Node.objects.count()}"
@@ -230,6 +237,7 @@ DONE_TO = {
     ("agents.instance", "archive"): lambda: InstanceFactory(offline=True),
     ("agents.instance", "restore"): lambda: InstanceFactory(offline=True, archived_at=timezone.now()),
     ("agents.instance", "forget"): lambda: InstanceFactory(offline=True, node_name="ghost"),
+    ("agents.node", "restore"): archived_node,
     ("agents.service", "archive"): ServiceFactory,
     ("agents.service", "restore"): lambda: ServiceFactory(archived_at=timezone.now()),
     ("agents.service", "forget"): lambda: ServiceFactory(name="ghost"),

@@ -80,10 +80,10 @@ def test_history_tells_labels_by_their_keys():
 
     fields = changed_fields(Event.objects.get(kind=EventKind.OBJECT_CHANGED))
 
-    assert [(field.name, field.before, field.after) for field in fields] == [
-        ("Label cpu_cores", "–", "8"),
-        ("Label gpu", "–", '""'),
-    ]
+    assert {(field.name, field.before, field.after) for field in fields} == {
+        ("Operator label cpu_cores", "–", "8"),
+        ("Operator label gpu", "–", '""'),
+    }
 
 
 def test_wrong_lines_are_told_one_by_one_and_stay():

@@ -13,7 +13,6 @@ from agents.models.event import EventKind
 from agents.services.errors import InstanceUnknown
 from agents.services.labels import (
     change_operator_labels,
-    labels_of_tags,
     patch_operator_labels,
     set_operator_labels,
     store_agent_labels,
@@ -90,18 +89,6 @@ def test_wrong_labels_of_agents_are_left_out_and_told_once():
     store_agent_labels([(instance.pk, {"env": "prod"})])
 
     assert InstanceLabels.objects.get(pk=instance.pk).refused == {}
-
-
-@pytest.mark.parametrize(
-    ("tags", "labels"),
-    [
-        ([], {}),
-        (["gpu", "team=x", " team = y "], {"gpu": "", "team": "y"}),
-        (["a=b=c", "=x", "no key!", "portal/os=mine", 5, None, {"a": 1}], {"a": "b=c"}),
-    ],
-)
-def test_tags_as_labels(tags, labels):
-    assert labels_of_tags(tags) == labels
 
 
 def test_what_operators_change_is_history_of_the_instance():

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from agents.models import Event, Instance, InstanceFacts, InstanceLabels, Node, NodeCounter, Service
 from tests.integration.agents.registry import BASE, HEALTH, META_DATA, TIMESTAMP, Registry, registration
+from tests.integration.api_client import api_as
 
 pytestmark = pytest.mark.django_db
 NODE_KEYS = {
@@ -608,6 +609,9 @@ def test_single_values_of_meta_data_are_labels_of_the_agent_and_tags_come_over_t
     labels = InstanceLabels.objects.get()
     assert labels.agent == {"env": "prod", "cpu_number": "8", "spot": "true", "load": "0.5"}
     assert labels.effective == {**labels.agent, "gpu": "", "env": "own"}
+    left_out = api_as("viewer").get(f"instances/{labels.pk}/labels").json()["left_out"]
+    assert list(left_out) == ["not a key"]
+    assert "cannot be the key of a label" in left_out["not a key"]
     registry.register(meta_data={})
     registry.configure("A1", label=[])
     labels.refresh_from_db()
