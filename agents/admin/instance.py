@@ -22,7 +22,7 @@ from agents.admin import columns
 from agents.admin.archiving import InstanceArchivingAdmin
 from agents.admin.bulk import BulkCommandMixin
 from agents.admin.fan_out_form import send_url
-from agents.admin.filters import ArchivedFilter, FactFilter, GroupFilter, SelectorFilter
+from agents.admin.filters import ArchivedFilter, FactFilter, FactWordsFilter, GroupFilter, SelectorFilter
 from agents.admin.labels import LabelsMixin
 from agents.admin.sending import (
     Choices,
@@ -72,6 +72,7 @@ class InstanceAdmin(LabelsMixin, BulkCommandMixin, InstanceArchivingAdmin):
         SelectorFilter,
         GroupFilter,
         FactFilter,
+        FactWordsFilter,
         "service__environment",
         ("service", AutocompleteSelectFilter),
     )
