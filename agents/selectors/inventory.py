@@ -13,9 +13,11 @@ from typing import Final, NamedTuple
 from django.db.models import Count, Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
+from agents.labels import Selector
 from agents.models import Instance, Service, Session
 from agents.models.instance import Connectivity
 from agents.selectors.instances import kept
+from agents.selectors.labels import matching
 from agents.selectors.visibility import Environments, within
 
 VERSION_FIELDS: Final = ("agent_version", "deployment_version", "python_version")
@@ -28,19 +30,30 @@ _LACKING_GROUPS_MAX: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which part of the fleet; empty is all."""
+    """Which part of the fleet; empty is all. Of several selectors each must match."""
 
     dialect: str = ""
     environment: str = ""
     service: str = ""
+    selectors: tuple[Selector, ...] = ()
     environments: Environments = None
 
     def instances(self) -> QuerySet[Instance]:
-        return kept().filter(*self._conditions("")).order_by()
+        return self._meant(kept().filter(*self._conditions("")).order_by())
 
     def sessions(self) -> QuerySet[Session]:
         active = Session.objects.filter(status=Session.Status.ACTIVE)
-        return active.filter(*self._conditions("instance__")).order_by()
+        rows = active.filter(*self._conditions("instance__")).order_by()
+        return rows.filter(instance__in=self._meant(Instance.objects.order_by()).values("pk")) if self._labels else rows
+
+    @property
+    def _labels(self) -> tuple[Selector, ...]:
+        return tuple(selector for selector in self.selectors if selector)
+
+    def _meant(self, rows: QuerySet[Instance]) -> QuerySet[Instance]:
+        for selector in self._labels:
+            rows = matching(rows, selector)
+        return rows
 
     def _conditions(self, path: str) -> list[Q]:
         named = {
@@ -213,7 +226,7 @@ def capabilities(scope: Scope) -> Capabilities:
         sessions=sum(count for sets in by_service.values() for _accepted, count in sets),
         counts=sorted(counts.items(), key=lambda item: (-item[1], item[0])),
         lacking_count=sum(group.count for group in groups),
-        lacking=_lacking(groups[:_LACKING_GROUPS_MAX]),
+        lacking=_lacking(scope, groups[:_LACKING_GROUPS_MAX]),
     )
 
 
@@ -240,7 +253,7 @@ def _lacking_groups(service_id: int | None, sets: Iterable[tuple[list[str], int]
     ]
 
 
-def _lacking(groups: Sequence[_LackingGroup]) -> list[Lacking]:
+def _lacking(scope: Scope, groups: Sequence[_LackingGroup]) -> list[Lacking]:
     if not groups:
         return []
     condition = Q()
@@ -248,7 +261,8 @@ def _lacking(groups: Sequence[_LackingGroup]) -> list[Lacking]:
         condition |= Q(service=group.service_id, accepted_capabilities=group.accepted)
     missing = {(group.service_id, *group.accepted): group.missing for group in groups}
     rows = (
-        Session.objects.filter(condition, status=Session.Status.ACTIVE)
+        scope.sessions()
+        .filter(condition)
         .select_related("instance__service")
         .order_by("service", "instance__node_name", "pk")[:LACKING_MAX]
     )

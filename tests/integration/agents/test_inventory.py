@@ -11,7 +11,14 @@ from agents.models import Event, HostAddress, Instance
 from agents.selectors.inventory import Composition, Scope, capabilities
 from agents.selectors.suspects import duplicates, stale
 from agents.services.inventory import addresses_in, store_facts
-from tests.factories.agents import ONESTEP_CAPABILITIES, InstanceFactory, ServiceFactory, SessionFactory
+from tests.factories.agents import (
+    ONESTEP_CAPABILITIES,
+    GroupFactory,
+    InstanceFactory,
+    InstanceLabelsFactory,
+    ServiceFactory,
+    SessionFactory,
+)
 from tests.integration.api_client import api_as
 from tests.integration.console import console_as, text_of, url
 
@@ -163,6 +170,57 @@ def test_environments_of_a_token_bound_the_inventory():
     assert api.get("inventory/versions").json()["fleet"] == []
     assert api.get("inventory/capabilities").json()["sessions"] == 0
     assert api.get("inventory/suspects").json()["stale"]["count"] == 0
+
+
+def mixed_fleet():
+    """Two instances labelled team=a and one team=b, alike in all that makes them suspects; b lacks a capability."""
+    service = ServiceFactory()
+    same = {"service": service, "node_name": "n", "hostname": "h", "connectivity": "offline", "last_seen_at": LONG_AGO}
+    ours = [InstanceFactory(deployment_version="1", **same) for _number in range(2)]
+    theirs = InstanceFactory(deployment_version="2", **same)
+    for instance, team in ((ours[0], "a"), (ours[1], "a"), (theirs, "b")):
+        InstanceLabelsFactory(instance=instance, labels={"team": team})
+        accepted = ONESTEP_CAPABILITIES if team == "a" else ["telemetry.sync"]
+        SessionFactory(instance=instance, accepted_capabilities=accepted)
+    return ours, theirs
+
+
+@pytest.mark.parametrize("by", ["selector", "group"])
+def test_selectors_and_groups_narrow_the_inventory(by):
+    ours, theirs = mixed_fleet()
+    GroupFactory(name="ours", selector="team=a")
+    GroupFactory(name="theirs", selector="team=b")
+    api = api_as("viewer")
+
+    def asked(path, whose):
+        query = {"group": whose} if by == "group" else {"selector": {"ours": "team=a", "theirs": "team=b"}[whose]}
+        return api.get(f"inventory/{path}", query).json()
+
+    versions = asked("versions", "ours")
+    assert [(item["version"], item["instances"]) for item in versions["deployment_version"]["items"]] == [("1", 2)]
+    assert versions["fleet"][0]["instances"] == 2
+    suspects = asked("suspects", "ours")
+    assert {each["instance"]["id"] for each in suspects["stale"]["items"]} == {str(row.pk) for row in ours}
+    assert [group["count"] for group in suspects["duplicates"]["items"]] == [2]
+    assert asked("suspects", "theirs")["duplicates"]["count"] == 0
+    assert asked("capabilities", "ours")["lacking_count"] == 0
+    assert asked("capabilities", "theirs")["items"] == [{"capability": "telemetry.sync", "sessions": 1}]
+    everybody = api.get("inventory/capabilities", {"selector": ""}).json()
+    assert [each["instance_id"] for each in everybody["lacking"]] == [str(theirs.pk)]
+
+
+def test_selector_and_group_must_both_hold_and_wrong_ones_are_refused():
+    mixed_fleet()
+    GroupFactory(name="ours", selector="team=a")
+    api = api_as("viewer")
+
+    for path in ("versions", "capabilities", "suspects"):
+        refused = api.get(f"inventory/{path}", {"selector": "team=a b="})
+        assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["query", "selector"])
+        refused = api.get(f"inventory/{path}", {"group": "ghost"})
+        assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["query", "group"])
+    both = api.get("inventory/versions", {"selector": "team=b", "group": "ours"})
+    assert both.json()["fleet"] == []
 
 
 def furnish(count):
