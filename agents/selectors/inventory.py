@@ -6,7 +6,7 @@ count.
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -15,12 +15,14 @@ from django.db.models.functions import Cast
 
 from agents.labels import Selector
 from agents.models import Instance, Service, Session
-from agents.models.instance import Connectivity
+from agents.models.instance import Connectivity, Dialect
 from agents.selectors.instances import kept
 from agents.selectors.labels import matching
 from agents.selectors.visibility import Environments, within
 
 VERSION_FIELDS: Final = ("agent_version", "deployment_version", "python_version")
+# Agents of these have no such version: that they do not tell one is no news.
+_WITHOUT: Final[Mapping[str, frozenset[str]]] = {"python_version": frozenset({Dialect.ARGUS})}
 # Rows of an answer; the instances of what is beyond it are counted.
 VERSIONS_MAX: Final = 500
 DRIFT_MAX: Final = 50
@@ -153,15 +155,18 @@ class Composition:
         ]
 
     def versions(self, *, by_service: bool = False, limit: int = VERSIONS_MAX) -> list[Versions]:
-        """The versions of agents, of what they were deployed with and of Python."""
+        """The versions of agents, of what they were deployed with and of Python, of those that have such."""
         return [self._versions(name, by_service, limit) for name in VERSION_FIELDS]
 
     def _versions(self, name: str, by_service: bool, limit: int) -> Versions:
         counts: Counter[tuple[str, str, str, str]] = Counter()
         online: Counter[tuple[str, str, str, str]] = Counter()
         for group in self._groups:
+            version = getattr(group, name)
+            if not version and group.dialect in _WITHOUT.get(name, ()):
+                continue
             service_name, environment = self._services.get(group.service_id, _GONE)
-            key = (group.dialect, environment, service_name if by_service else "", getattr(group, name))
+            key = (group.dialect, environment, service_name if by_service else "", version)
             counts[key] += group.size
             online[key] += group.online
         ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))

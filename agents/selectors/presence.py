@@ -45,6 +45,11 @@ class Presence:
         return self.state == "online"
 
     @property
+    def is_present(self) -> bool:
+        """Whether it is online or connected: nobody archives or forgets it then."""
+        return self.instance.connectivity == Connectivity.ONLINE or self.session is not None
+
+    @property
     def left_at(self) -> datetime | None:
         """When the last session ended, or None while one is active and where there was none."""
         if self.session or self.last_session is None:
