@@ -144,7 +144,6 @@ class InstanceAdmin(LabelsMixin, BulkCommandMixin, InstanceArchivingAdmin):
         facts = known_facts(obj)
         return {
             **live,
-            **self.archiving_context(request, obj),
             "facts": fact_rows(facts),
             "facts_changed_at": facts.changed_at if facts else None,
             "form": OrderForm(initial=prefilled(request), choices=choices, surface=Command.Surface.INSTANCE),
@@ -159,6 +158,7 @@ class InstanceAdmin(LabelsMixin, BulkCommandMixin, InstanceArchivingAdmin):
         controls = _controls(instance)
         choices = choices_for_instance(here.session, here.last_session, controls, kinds_for(request))
         return {
+            **self.archiving_context(request, instance, present=int(here.is_present)),
             "presence": here,
             "session": here.session,
             "choices": choices,

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 from uuid import UUID
 
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
 from agents.models import Command, Instance, Session
 from agents.models.command import DESTRUCTIVE_KINDS, CommandKind
 from agents.models.instance import Connectivity, Dialect
@@ -76,6 +78,12 @@ def presences(instances: Iterable[Instance]) -> list[Presence]:
 
 def presence(instance: Instance) -> Presence:
     return presences([instance])[0]
+
+
+def present_count(instances: QuerySet[Instance]) -> int:
+    """How many of them are online or connected. One query."""
+    active = Session.objects.filter(instance=OuterRef("pk"), status=Session.Status.ACTIVE)
+    return instances.order_by().filter(Q(connectivity=Connectivity.ONLINE) | Exists(active)).count()
 
 
 def conflict_state(instance: Instance, *, now: datetime) -> ConflictState:
