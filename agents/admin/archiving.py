@@ -181,8 +181,8 @@ def _why_not(obj: Instance | Service, present: int) -> str:
         )
     return (
         ngettext(
-            "%d instance of it is online or connected. Stop it first: once all are offline, the service can be archived or "
-            "forgotten.",
+            "%d instance of it is online or connected. Stop it first: once all are offline, the service can be "
+            "archived or forgotten.",
             "%d instances of it are online or connected. Stop them first: once all are offline, the service can be "
             "archived or forgotten.",
             present,
