@@ -9,7 +9,7 @@ from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from agents.admin.fan_out_form import send_view
 from agents.admin.home import live_home
-from agents.admin.inventory import archive_stale, inventory_page
+from agents.admin.inventory import archive_chosen, inventory_page
 from agents.admin.selectors import selector_known, selector_lab, selector_matches
 from agents.gateways.argus.views import unknown as unknown_in_registry
 from agents.gateways.onestep.views import presence
@@ -39,7 +39,7 @@ urlpatterns = [
     path("admin/password_change/", change_own_password),
     path("admin/live/", admin.site.admin_view(live_home), name="home_live"),
     path("admin/inventory/", admin.site.admin_view(inventory_page), name="inventory"),
-    path("admin/inventory/archive/", admin.site.admin_view(archive_stale), name="inventory_archive"),
+    path("admin/inventory/archive/", admin.site.admin_view(archive_chosen), name="inventory_archive"),
     path("admin/selectors/", admin.site.admin_view(selector_lab), name="selector_lab"),
     path("admin/selectors/known/", admin.site.admin_view(selector_known), name="selector_known"),
     path("admin/selectors/matches/", admin.site.admin_view(selector_matches), name="selector_matches"),

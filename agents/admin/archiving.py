@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from agents.models import Instance, Removal, Service
+from agents.selectors.presence import present_count
 from agents.selectors.removals import open_removal
 from agents.services.archive import (
     archive_instance,
@@ -81,9 +82,11 @@ class ArchivingAdmin(PageAdmin):
             ("forget", "forget", self.forget_view),
         ]
 
-    def archiving_context(self, request: HttpRequest, obj: Instance | Service) -> dict[str, object]:
-        """What the buttons of a page need."""
+    def archiving_context(self, request: HttpRequest, obj: Instance | Service, *, present: int) -> dict[str, object]:
+        """What the buttons of a page need; `present` is how many instances of it are online or connected."""
         return {
+            "why_not": _why_not(obj, present),
+            "export_url": _export_url(obj),
             "may_archive": self.has_archive_permission(request),
             "may_forget": may_administer(request),
             "removal": open_removal(obj.pk) if obj.forget_requested_at else None,
@@ -153,6 +156,7 @@ class ArchivingAdmin(PageAdmin):
             "name": name_to_repeat(obj),
             "of_service": of_service,
             "instance_count": obj.instances.count() if isinstance(obj, Service) else 1,
+            "why_not": _why_not(obj, present_count(_instances_of(obj))),
             "export_url": _export_url(obj),
             "back_url": self._url(obj, "change"),
         }
@@ -161,6 +165,30 @@ class ArchivingAdmin(PageAdmin):
 
     def _url(self, obj: Instance | Service, view: str) -> str:
         return admin_url(f"agents_{self.opts.model_name}_{view}", obj.pk)
+
+
+def _instances_of(obj: Instance | Service) -> QuerySet[Instance]:
+    return obj.instances.all() if isinstance(obj, Service) else Instance.objects.filter(pk=obj.pk)
+
+
+def _why_not(obj: Instance | Service, present: int) -> str:
+    """Why it can neither be archived nor forgotten now, in words; empty where it can."""
+    if not present:
+        return ""
+    if isinstance(obj, Instance):
+        return gettext(
+            "It is online or connected. Stop its process first: once it is offline, it can be archived or forgotten."
+        )
+    return (
+        ngettext(
+            "%d instance of it is online or connected. Stop it first: once all are offline, the service can be "
+            "archived or forgotten.",
+            "%d instances of it are online or connected. Stop them first: once all are offline, the service can be "
+            "archived or forgotten.",
+            present,
+        )
+        % present
+    )
 
 
 def _forget(request: HttpRequest, obj: Instance | Service, name: str) -> Removal:

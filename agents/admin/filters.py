@@ -7,6 +7,7 @@ from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import DropdownFilter, TextFilter
 
@@ -14,10 +15,11 @@ from agents.labels import Selector, SelectorInvalid, parse
 from agents.models import Instance
 from agents.models.command import CommandKind
 from agents.models.event import EventKind
-from agents.selectors.facts import TEXT_MAX, FactInvalid, parse_fact, with_fact
+from agents.selectors.facts import TEXT_MAX, WORDS_MIN, FactInvalid, mentioning_q, parse_fact, with_fact
 from agents.selectors.groups import GroupUnknown, groups, selector_of
 from agents.selectors.instances import ARCHIVED, Archived, archived_q
 from agents.selectors.labels import matches_q, matching
+from controlplane.common.clean import clean_text
 
 # More would not be found in a list to choose from.
 GROUPS_OFFERED = 500
@@ -51,25 +53,46 @@ class ArchivedFilter(DropdownFilter):  # type: ignore[misc]
         return queryset.filter(*archived_q(chosen))
 
 
-class FactFilter(DropdownFilter):  # type: ignore[misc]
-    """Instances with a fact, written as path=value. Pages lead here with it chosen, and one may be written into the
-    address; there are too many to choose from."""
+class FactFilter(TextFilter):  # type: ignore[misc]
+    """Instances with a fact, written as path=value."""
 
-    title = _("fact")
+    title = _("fact (path=value)")
     parameter_name = "fact"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        chosen = request.GET.get(self.parameter_name)
-        return [(chosen, chosen)] if chosen else []
-
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if not self.value():
+        text = _written(self.value())
+        if not text:
             return queryset
+        if len(text) > TEXT_MAX:
+            messages.error(request, gettext("A fact to look for has %d characters at most.") % TEXT_MAX)
+            return queryset.none()
         try:
-            return queryset.filter(with_fact(parse_fact(str(self.value())[:TEXT_MAX].replace("\0", ""))))
+            return queryset.filter(with_fact(parse_fact(text)))
         except FactInvalid as error:
             messages.error(request, str(error))
             return queryset.none()
+
+
+class FactWordsFilter(TextFilter):  # type: ignore[misc]
+    """Instances of whose facts some name or value holds a text; reads all facts."""
+
+    title = _("words in facts")
+    parameter_name = "facts"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        text = _written(self.value())
+        if not text:
+            return queryset
+        if not WORDS_MIN <= len(text) <= TEXT_MAX:
+            limits = {"least": WORDS_MIN, "most": TEXT_MAX}
+            messages.error(request, gettext("Words in facts have %(least)d to %(most)d characters.") % limits)
+            return queryset.none()
+        return queryset.filter(mentioning_q(text))
+
+
+def _written(value: str | None) -> str:
+    """What was written into a text filter, without what no database takes."""
+    return clean_text(value or "").strip()
 
 
 class OccurredFilter(DropdownFilter):  # type: ignore[misc]

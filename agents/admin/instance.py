@@ -23,7 +23,7 @@ from agents.admin import columns
 from agents.admin.archiving import InstanceArchivingAdmin
 from agents.admin.bulk import BulkCommandMixin
 from agents.admin.fan_out_form import send_url
-from agents.admin.filters import ArchivedFilter, FactFilter, GroupFilter, SelectorFilter
+from agents.admin.filters import ArchivedFilter, FactFilter, FactWordsFilter, GroupFilter, SelectorFilter
 from agents.admin.labels import LabelsMixin
 from agents.admin.sending import (
     Choices,
@@ -75,6 +75,7 @@ class InstanceAdmin(LabelsMixin, BulkCommandMixin, InstanceArchivingAdmin):
         SelectorFilter,
         GroupFilter,
         FactFilter,
+        FactWordsFilter,
         "service__environment",
         ("service", AutocompleteSelectFilter),
     )
@@ -146,7 +147,6 @@ class InstanceAdmin(LabelsMixin, BulkCommandMixin, InstanceArchivingAdmin):
         facts = known_facts(obj)
         return {
             **live,
-            **self.archiving_context(request, obj),
             "facts": fact_rows(facts),
             "facts_changed_at": facts.changed_at if facts else None,
             "form": OrderForm(initial=prefilled(request), choices=choices, surface=Command.Surface.INSTANCE),
@@ -161,6 +161,7 @@ class InstanceAdmin(LabelsMixin, BulkCommandMixin, InstanceArchivingAdmin):
         controls = _controls(instance)
         choices = choices_for_instance(here.session, here.last_session, controls, kinds_for(request))
         return {
+            **self.archiving_context(request, instance, present=int(here.is_present)),
             "presence": here,
             "session": here.session,
             "choices": choices,

@@ -1,5 +1,6 @@
 """Nodes of the registry: how each fares by its components, and what operators set on it."""
 
+import ipaddress
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from agents.labels import read_tags
 from agents.models import Instance, Node
 from agents.models.instance import Health
 from agents.selectors.events import notable_events
+from agents.selectors.facts import Fact, with_fact
 from agents.selectors.nodes import component_changes, settings_mark
 from agents.services.archive import archive_instances, restore_instances
 from agents.services.node_health import verdict_of
@@ -141,12 +143,24 @@ class NodeAdmin(LabelsMixin, ArchivingAdmin):
     )
     list_select_related = ("instance__service",)
     search_fields = ("name", "=instance__external_id", "instance__hostname", "type", "version")
+    search_help_text = _("Name, id, host name, IP address, type or version.")
     ordering = ("number",)
     actions: tuple[str, ...] = ("set_labels", "archive_selected", "restore_selected")
     page_template = "admin/agents/node/page.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Node]:
         return super().get_queryset(request).defer("config", "health")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Node], search_term: str
+    ) -> tuple[QuerySet[Node], bool]:
+        """By what the columns hold; a term that is an IP address finds the nodes that say it is theirs too."""
+        found, may_have_duplicates = super().get_search_results(request, queryset, search_term)
+        address = search_term.strip()
+        if not _is_address(address):
+            return found, may_have_duplicates
+        owners = Instance.objects.order_by().filter(with_fact(Fact(("ip",), (address,))))
+        return found | queryset.filter(instance__in=owners.values("pk")), may_have_duplicates
 
     @admin.display(description=_("Node"), ordering="name")
     def name_column(self, row: Node) -> SafeString | str:
@@ -258,6 +272,14 @@ class NodeAdmin(LabelsMixin, ArchivingAdmin):
                 _warn(request, form.cleaned_data["label"])
                 return HttpResponseRedirect(admin_url("agents_node_change", node.pk))
         return self.render_page(request, node, form=form, status=status)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def status_badge(instance: Instance) -> SafeString:

@@ -23,7 +23,7 @@ from agents.models.instance import Connectivity
 from agents.selectors.events import events_so_far, notable_events
 from agents.selectors.instances import kept
 from agents.selectors.overview import RECENT
-from agents.selectors.presence import presences
+from agents.selectors.presence import presences, present_count
 from controlplane.access.actors import actor_of
 from controlplane.common.errors import ControlPlaneError, Forbidden, Invalid, Unauthorized
 from controlplane.console.admin import redirect_to_login_again
@@ -107,7 +107,7 @@ class ServiceAdmin(ServiceArchivingAdmin):
         tasks = list(obj.tasks.all())
         kinds = kinds_for(request)
         return {
-            **self.archiving_context(request, obj),
+            **self.archiving_context(request, obj, present=present_count(obj.instances.all())),
             "counts": counts,
             "instance_total": sum(counts.values()),
             "connected": obj.instances.filter(

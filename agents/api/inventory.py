@@ -11,6 +11,7 @@ from rest_framework.response import Response
 from agents.api.filters import InventoryFilters
 from agents.api.fleet import FleetView
 from agents.api.queries import name
+from agents.api.selecting import GroupField, SelectorTextField
 from agents.api.serializers import InstanceSerializer, optional_text, optional_time
 from agents.models import Instance, InstanceFacts
 from agents.models.instance import Connectivity, Dialect
@@ -30,6 +31,8 @@ class ScopeQuery(QuerySerializer):
     dialect = serializers.ChoiceField(choices=Dialect.choices, required=False)
     environment = name(help_text="Exact name of the environment.")
     service = name(help_text="Exact name of the service.")
+    selector = SelectorTextField(required=False)
+    group = GroupField(required=False)
 
 
 class VersionsQuery(ScopeQuery):
@@ -40,7 +43,8 @@ class ScopeView(FleetView):
     @property
     def scope(self) -> Scope:
         named = {key: self.query[key] for key in ("dialect", "environment", "service") if key in self.query}
-        return Scope(**named, environments=self.environments)
+        selectors = tuple(self.query[key] for key in ("selector", "group") if key in self.query)
+        return Scope(**named, selectors=selectors, environments=self.environments)
 
 
 class InstanceFactsSerializer(serializers.Serializer[InstanceFacts]):

@@ -14,6 +14,7 @@ from django.db import connection
 from django.db.models import Q, TextField
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Cast
+from django.utils.translation import gettext
 
 from agents.models import Instance, InstanceFacts
 from agents.selectors.visibility import Environments, within
@@ -46,12 +47,14 @@ def parse_fact(text: str) -> Fact:
     """Read `path=value`. Raises FactInvalid, with a sentence that says what to write."""
     path, equals, value = text.partition("=")
     if not equals:
-        raise FactInvalid("Write a fact as path=value, as in cpu_number=8 or os.name=linux.")
+        raise FactInvalid(gettext("Write a fact as path=value, as in cpu_number=8 or os.name=linux."))
     names = tuple(name.replace("\\.", ".") for name in _DOT.split(path.strip()))
     if not all(names) or len(names) > DEPTH_MAX:
-        raise FactInvalid(f"The path before = is 1 to {DEPTH_MAX} names with dots between, as in os.name=linux.")
+        raise FactInvalid(
+            gettext("The path before = is 1 to %d names with dots between, as in os.name=linux.") % DEPTH_MAX
+        )
     if any('"' in name for name in names):
-        raise FactInvalid('The names of a path hold no ".')
+        raise FactInvalid(gettext('The names of a path hold no ".'))
     return Fact(names, _values(value.strip()))
 
 

@@ -6,19 +6,23 @@ count.
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from django.db.models import Count, Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
+from agents.labels import Selector
 from agents.models import Instance, Service, Session
-from agents.models.instance import Connectivity
+from agents.models.instance import Connectivity, Dialect
 from agents.selectors.instances import kept
+from agents.selectors.labels import matching
 from agents.selectors.visibility import Environments, within
 
 VERSION_FIELDS: Final = ("agent_version", "deployment_version", "python_version")
+# Agents of these have no such version: that they do not tell one is no news.
+_WITHOUT: Final[Mapping[str, frozenset[str]]] = {"python_version": frozenset({Dialect.ARGUS})}
 # Rows of an answer; the instances of what is beyond it are counted.
 VERSIONS_MAX: Final = 500
 DRIFT_MAX: Final = 50
@@ -28,19 +32,30 @@ _LACKING_GROUPS_MAX: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which part of the fleet; empty is all."""
+    """Which part of the fleet; empty is all. Of several selectors each must match."""
 
     dialect: str = ""
     environment: str = ""
     service: str = ""
+    selectors: tuple[Selector, ...] = ()
     environments: Environments = None
 
     def instances(self) -> QuerySet[Instance]:
-        return kept().filter(*self._conditions("")).order_by()
+        return self._meant(kept().filter(*self._conditions("")).order_by())
 
     def sessions(self) -> QuerySet[Session]:
         active = Session.objects.filter(status=Session.Status.ACTIVE)
-        return active.filter(*self._conditions("instance__")).order_by()
+        rows = active.filter(*self._conditions("instance__")).order_by()
+        return rows.filter(instance__in=self._meant(Instance.objects.order_by()).values("pk")) if self._labels else rows
+
+    @property
+    def _labels(self) -> tuple[Selector, ...]:
+        return tuple(selector for selector in self.selectors if selector)
+
+    def _meant(self, rows: QuerySet[Instance]) -> QuerySet[Instance]:
+        for selector in self._labels:
+            rows = matching(rows, selector)
+        return rows
 
     def _conditions(self, path: str) -> list[Q]:
         named = {
@@ -140,15 +155,18 @@ class Composition:
         ]
 
     def versions(self, *, by_service: bool = False, limit: int = VERSIONS_MAX) -> list[Versions]:
-        """The versions of agents, of what they were deployed with and of Python."""
+        """The versions of agents, of what they were deployed with and of Python, of those that have such."""
         return [self._versions(name, by_service, limit) for name in VERSION_FIELDS]
 
     def _versions(self, name: str, by_service: bool, limit: int) -> Versions:
         counts: Counter[tuple[str, str, str, str]] = Counter()
         online: Counter[tuple[str, str, str, str]] = Counter()
         for group in self._groups:
+            version = getattr(group, name)
+            if not version and group.dialect in _WITHOUT.get(name, ()):
+                continue
             service_name, environment = self._services.get(group.service_id, _GONE)
-            key = (group.dialect, environment, service_name if by_service else "", getattr(group, name))
+            key = (group.dialect, environment, service_name if by_service else "", version)
             counts[key] += group.size
             online[key] += group.online
         ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
@@ -213,7 +231,7 @@ def capabilities(scope: Scope) -> Capabilities:
         sessions=sum(count for sets in by_service.values() for _accepted, count in sets),
         counts=sorted(counts.items(), key=lambda item: (-item[1], item[0])),
         lacking_count=sum(group.count for group in groups),
-        lacking=_lacking(groups[:_LACKING_GROUPS_MAX]),
+        lacking=_lacking(scope, groups[:_LACKING_GROUPS_MAX]),
     )
 
 
@@ -240,7 +258,7 @@ def _lacking_groups(service_id: int | None, sets: Iterable[tuple[list[str], int]
     ]
 
 
-def _lacking(groups: Sequence[_LackingGroup]) -> list[Lacking]:
+def _lacking(scope: Scope, groups: Sequence[_LackingGroup]) -> list[Lacking]:
     if not groups:
         return []
     condition = Q()
@@ -248,7 +266,8 @@ def _lacking(groups: Sequence[_LackingGroup]) -> list[Lacking]:
         condition |= Q(service=group.service_id, accepted_capabilities=group.accepted)
     missing = {(group.service_id, *group.accepted): group.missing for group in groups}
     rows = (
-        Session.objects.filter(condition, status=Session.Status.ACTIVE)
+        scope.sessions()
+        .filter(condition)
         .select_related("instance__service")
         .order_by("service", "instance__node_name", "pk")[:LACKING_MAX]
     )

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 from uuid import UUID
 
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
 from agents.models import Command, Instance, Session
 from agents.models.command import DESTRUCTIVE_KINDS, CommandKind
 from agents.models.instance import Connectivity, Dialect
@@ -45,6 +47,11 @@ class Presence:
         return self.state == "online"
 
     @property
+    def is_present(self) -> bool:
+        """Whether it is online or connected: nobody archives or forgets it then."""
+        return self.instance.connectivity == Connectivity.ONLINE or self.session is not None
+
+    @property
     def left_at(self) -> datetime | None:
         """When the last session ended, or None while one is active and where there was none."""
         if self.session or self.last_session is None:
@@ -71,6 +78,12 @@ def presences(instances: Iterable[Instance]) -> list[Presence]:
 
 def presence(instance: Instance) -> Presence:
     return presences([instance])[0]
+
+
+def present_count(instances: QuerySet[Instance]) -> int:
+    """How many of them are online or connected. One query."""
+    active = Session.objects.filter(instance=OuterRef("pk"), status=Session.Status.ACTIVE)
+    return instances.order_by().filter(Q(connectivity=Connectivity.ONLINE) | Exists(active)).count()
 
 
 def conflict_state(instance: Instance, *, now: datetime) -> ConflictState:

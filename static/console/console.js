@@ -121,6 +121,8 @@
   }
 
   document.addEventListener("change", (event) => {
+    const all = event.target.dataset.chooseAll;
+    if (all) for (const box of event.target.form.querySelectorAll(`[name="${all}"]:enabled`)) box.checked = event.target.checked;
     const form = event.target.closest?.("form[data-order]");
     if (!form) return;
     if (event.target.name === "kind") fitOrderForm(form);

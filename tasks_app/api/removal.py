@@ -182,5 +182,10 @@ def _record(kind: str, row: Model) -> dict[str, Any]:
     record: dict[str, Any] = {"type": kind}
     for field in row._meta.concrete_fields:
         value = getattr(row, field.attname)
-        record[field.attname] = iso(value) if hasattr(value, "astimezone") else value
+        record[key_of(kind, field.attname)] = iso(value) if hasattr(value, "astimezone") else value
     return record
+
+
+def key_of(kind: str, column: str) -> str:
+    """Under which name a line has a column: its own, but `type` says of which kind the line is, as in `node_type`."""
+    return f"{kind}_{column}" if column == "type" else column

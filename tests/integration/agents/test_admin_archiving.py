@@ -1,5 +1,7 @@
 """Archive, restore and forget on the console."""
 
+import re
+
 import pytest
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 
@@ -7,7 +9,7 @@ from agents.models import Event, Instance, Removal, Service
 from agents.services.archive import archive_instance, archive_service
 from controlplane.common.actors import SYSTEM
 from tasks_app.services.removal import remove_forgotten
-from tests.factories import InstanceFactory
+from tests.factories import InstanceFactory, SessionFactory
 from tests.integration.console import console_as, said, text_of, url
 
 pytestmark = pytest.mark.django_db
@@ -64,6 +66,51 @@ def test_who_is_online_stays_and_the_page_says_why(operator):
 
     assert "online or connected" in said(answer)[0]
     assert Instance.objects.filter(archived_at=None).exists()
+
+
+def button_of(text, words):
+    """The attributes of the button or link that says this; of several, the first."""
+    return re.search(rf"<(button|a)([^>]*)><span[^>]*>\w+</span>{words}</", text).group(2)
+
+
+@pytest.mark.parametrize("of", ["instance", "service"])
+@pytest.mark.parametrize("how", ["online", "connected"])
+def test_what_is_there_has_its_buttons_disabled_and_says_why(of, how):
+    client = console_as("admin")
+    instance = InstanceFactory(online=True) if how == "online" else SessionFactory(instance__offline=True).instance
+    row = instance if of == "instance" else instance.service
+
+    text = text_of(client.get(url(f"agents_{of}_change", row.pk)))
+    forget = text_of(client.get(url(f"agents_{of}_forget", row.pk)))
+
+    for words in ("Archive", "Download everything, then forget"):
+        assert "disabled" in button_of(text, words)
+    assert "disabled" not in button_of(text, "Download everything")
+    assert "disabled" in button_of(forget, "Forget it for good")
+    for page in (text, forget):
+        assert "online or connected. Stop it" in page
+
+
+@pytest.mark.parametrize("of", ["instance", "service"])
+def test_what_is_gone_has_its_buttons(absent, of):
+    row = absent if of == "instance" else absent.service
+
+    text = text_of(console_as("admin").get(url(f"agents_{of}_change", row.pk)))
+
+    for words in ("Archive", "Download everything, then forget"):
+        assert "disabled" not in button_of(text, words)
+    assert "why-not" not in text
+
+
+def test_the_live_part_of_the_page_follows(absent):
+    client = console_as("operator")
+    live = url("agents_instance_live", absent.pk)
+
+    before = button_of(text_of(client.get(live)), "Archive")
+    Instance.objects.filter(pk=absent.pk).update(connectivity="online")
+    after = button_of(text_of(client.get(live)), "Archive")
+
+    assert ("disabled" in before, "disabled" in after) == (False, True)
 
 
 def test_a_list_action_tells_how_many_and_how_many_not(operator, absent):

@@ -384,3 +384,25 @@ def test_page_of_a_node_that_is_not_there_is_404():
 
     assert client.get(reverse("admin:agents_node_change", args=["0" * 32])).status_code == 404
     assert client.get(reverse("admin:agents_node_change", args=["x"])).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("term", "names"),
+    [
+        ("10.0.0.7", {"a", "10.0.0.7-twin"}),
+        (" fe80::1 ", {"b"}),
+        ("10.0.0.70", set()),
+        ("10.0.0", {"10.0.0.7-twin"}),
+        ("HOST-B.example", {"b"}),
+        ("host-", {"a", "b"}),
+    ],
+)
+def test_nodes_are_found_by_host_name_and_address(term, names):
+    node("a", meta_data={"hostname": "host-a.example", "ip": "10.0.0.7"})
+    node("b", meta_data={"hostname": "host-b.example", "ip": "fe80::1"})
+    node("10.0.0.7-twin", meta_data={})
+
+    response = console_as("viewer").get(LIST, {"q": term})
+
+    assert {row.name for row in response.context["cl"].result_list} == names
+    assert "IP address" in text_of(response)

@@ -149,3 +149,44 @@ def test_the_page_shows_facts_and_leads_to_those_that_share_them():
     wrong = client.get(url("agents_instance_changelist"), {"fact": "x"})
     assert list(wrong.context["cl"].result_list) == []
     assert "path=value" in text_of(wrong)
+
+
+def found_on_the_console(client, **query):
+    answer = client.get(url("agents_instance_changelist"), query)
+    return answer, {row.pk for row in answer.context["cl"].result_list}
+
+
+def test_the_list_has_fields_to_write_a_fact_and_words_into():
+    client = console_as("viewer")
+    instance, other = with_facts(FACTS), with_facts({"cpu_number": 8})
+
+    page, everybody = found_on_the_console(client)
+
+    assert 'name="fact"' in text_of(page)
+    assert 'name="facts"' in text_of(page)
+    assert everybody == {instance.pk, other.pk}
+    assert found_on_the_console(client, fact="os.name=linux")[1] == {instance.pk}
+    assert found_on_the_console(client, facts="LINUX")[1] == {instance.pk}
+    assert found_on_the_console(client, facts="cpu_number", fact="cpu_number=8")[1] == everybody
+    assert found_on_the_console(client, fact=" ", facts="")[1] == everybody
+    assert 'value="os.name=linux"' in text_of(found_on_the_console(client, fact="os.name=linux")[0])
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ({"facts": "li"}, "Words in facts have 3 to 500 characters."),
+        ({"facts": "x" * 501}, "Words in facts have 3 to 500 characters."),
+        ({"fact": "a=" + "x" * 500}, "A fact to look for has 500 characters at most."),
+        ({"fact": "x"}, "Write a fact as path=value"),
+        ({"facts": "nul\0byte"}, ""),
+        ({"fact": "nul=\0"}, ""),
+    ],
+)
+def test_the_list_says_what_cannot_be_sought(query, told):
+    with_facts(FACTS)
+
+    page, found = found_on_the_console(console_as("viewer"), **query)
+
+    assert (page.status_code, found) == (200, set())
+    assert told in text_of(page)

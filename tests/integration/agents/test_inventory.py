@@ -1,5 +1,6 @@
 """The fleet by what it runs, and who of it may be gone or there twice."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -11,9 +12,16 @@ from agents.models import Event, HostAddress, Instance
 from agents.selectors.inventory import Composition, Scope, capabilities
 from agents.selectors.suspects import duplicates, stale
 from agents.services.inventory import addresses_in, store_facts
-from tests.factories.agents import ONESTEP_CAPABILITIES, InstanceFactory, ServiceFactory, SessionFactory
+from tests.factories.agents import (
+    ONESTEP_CAPABILITIES,
+    GroupFactory,
+    InstanceFactory,
+    InstanceLabelsFactory,
+    ServiceFactory,
+    SessionFactory,
+)
 from tests.integration.api_client import api_as
-from tests.integration.console import console_as, text_of, url
+from tests.integration.console import console_as, said, text_of, url
 
 pytestmark = pytest.mark.django_db
 NOW = timezone.now()
@@ -165,6 +173,57 @@ def test_environments_of_a_token_bound_the_inventory():
     assert api.get("inventory/suspects").json()["stale"]["count"] == 0
 
 
+def mixed_fleet():
+    """Two instances labelled team=a and one team=b, alike in all that makes them suspects; b lacks a capability."""
+    service = ServiceFactory()
+    same = {"service": service, "node_name": "n", "hostname": "h", "connectivity": "offline", "last_seen_at": LONG_AGO}
+    ours = [InstanceFactory(deployment_version="1", **same) for _number in range(2)]
+    theirs = InstanceFactory(deployment_version="2", **same)
+    for instance, team in ((ours[0], "a"), (ours[1], "a"), (theirs, "b")):
+        InstanceLabelsFactory(instance=instance, labels={"team": team})
+        accepted = ONESTEP_CAPABILITIES if team == "a" else ["telemetry.sync"]
+        SessionFactory(instance=instance, accepted_capabilities=accepted)
+    return ours, theirs
+
+
+@pytest.mark.parametrize("by", ["selector", "group"])
+def test_selectors_and_groups_narrow_the_inventory(by):
+    ours, theirs = mixed_fleet()
+    GroupFactory(name="ours", selector="team=a")
+    GroupFactory(name="theirs", selector="team=b")
+    api = api_as("viewer")
+
+    def asked(path, whose):
+        query = {"group": whose} if by == "group" else {"selector": {"ours": "team=a", "theirs": "team=b"}[whose]}
+        return api.get(f"inventory/{path}", query).json()
+
+    versions = asked("versions", "ours")
+    assert [(item["version"], item["instances"]) for item in versions["deployment_version"]["items"]] == [("1", 2)]
+    assert versions["fleet"][0]["instances"] == 2
+    suspects = asked("suspects", "ours")
+    assert {each["instance"]["id"] for each in suspects["stale"]["items"]} == {str(row.pk) for row in ours}
+    assert [group["count"] for group in suspects["duplicates"]["items"]] == [2]
+    assert asked("suspects", "theirs")["duplicates"]["count"] == 0
+    assert asked("capabilities", "ours")["lacking_count"] == 0
+    assert asked("capabilities", "theirs")["items"] == [{"capability": "telemetry.sync", "sessions": 1}]
+    everybody = api.get("inventory/capabilities", {"selector": ""}).json()
+    assert [each["instance_id"] for each in everybody["lacking"]] == [str(theirs.pk)]
+
+
+def test_selector_and_group_must_both_hold_and_wrong_ones_are_refused():
+    mixed_fleet()
+    GroupFactory(name="ours", selector="team=a")
+    api = api_as("viewer")
+
+    for path in ("versions", "capabilities", "suspects"):
+        refused = api.get(f"inventory/{path}", {"selector": "team=a b="})
+        assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["query", "selector"])
+        refused = api.get(f"inventory/{path}", {"group": "ghost"})
+        assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["query", "group"])
+    both = api.get("inventory/versions", {"selector": "team=b", "group": "ours"})
+    assert both.json()["fleet"] == []
+
+
 def furnish(count):
     for number in range(count):
         service = ServiceFactory()
@@ -199,7 +258,14 @@ def test_the_page_shows_all_of_it_at_one_cost():
 
     assert counts[0] == counts[1] <= 25
     text = text_of(page)
-    for words in ("Mixed versions", "Gone for long", "There twice", "command.ping", "Archive the chosen"):
+    for words in (
+        "Mixed versions",
+        "Gone for long",
+        "There twice",
+        "command.ping",
+        "Archive the chosen",
+        "Who is offline does not count",
+    ):
         assert words in text
     assert 'href="/admin/inventory/"' in text
 
@@ -208,15 +274,117 @@ def test_the_page_of_an_empty_fleet_says_so():
     assert "No instances." in text_of(console_as("viewer").get("/admin/inventory/"))
 
 
-def test_the_chosen_are_archived_with_one_click():
-    operator = console_as("operator")
+ARCHIVE = "/admin/inventory/archive/"
+
+
+@pytest.fixture
+def operator():
+    return console_as("operator")
+
+
+def test_nothing_is_chosen_beforehand_and_who_is_online_cannot_be(operator):
+    InstanceFactory(connectivity="offline", last_seen_at=LONG_AGO)
+    away, here = (InstanceFactory(dialect="argus", hostname="h", node_name=f"n{number}") for number in range(2))
+    Instance.objects.filter(pk=here.pk).update(connectivity="online")
+
+    text = text_of(operator.get("/admin/inventory/"))
+
+    boxes = dict(re.findall(r'<input type="checkbox" name="instance" value="([^"]+)"([^>]*)>', text))
+    assert not any("checked" in rest for rest in boxes.values())
+    assert ("disabled" in boxes[str(here.pk)], "disabled" in boxes[str(away.pk)]) == (True, False)
+    assert f'>n0</a> <span class="c-soft c-mono">{away.external_id}</span>' in text
+    assert 'name="instance"' not in text_of(console_as("viewer").get("/admin/inventory/"))
+
+
+@pytest.mark.parametrize("section", ["stale", "duplicates"])
+def test_the_chosen_are_named_and_asked_for_again_before_they_are_archived(operator, section):
     silent = InstanceFactory.create_batch(2, connectivity="offline", last_seen_at=LONG_AGO)
+    online = InstanceFactory(online=True, node_name="busy-one")
+    chosen = {"instance": [str(row.pk) for row in (*silent, online)], "section": section}
 
-    answer = operator.post("/admin/inventory/archive/", {"instance": [str(row.pk) for row in silent]}, follow=True)
+    asked = operator.post(ARCHIVE, chosen)
 
-    assert "2 instances archived." in text_of(answer)
+    text = text_of(asked)
+    assert "Archive 2 instances?" in text
+    assert "1 instance stays as it is, because it is online or connected" in text
+    assert all(row.node_name in text for row in (*silent, online))
+    assert not Event.objects.filter(kind="instance.archived").exists()
+    confirmed = re.findall(r'type="hidden" name="instance" value="([^"]+)"', text)
+    assert set(confirmed) == {str(row.pk) for row in silent}
+    done = operator.post(ARCHIVE, {"instance": confirmed, "section": section, "confirm": "1"}, follow=True)
+    assert done.redirect_chain == [(f"/admin/inventory/#{section}", 302)]
+    assert "2 instances archived." in text_of(done)
     assert Event.objects.filter(kind="instance.archived", actor=operator.person.username).count() == 2
-    for chosen in ([], ["x"]):
-        answer = operator.post("/admin/inventory/archive/", {"instance": chosen}, follow=True)
+    assert "They were archived before." in text_of(
+        operator.post(ARCHIVE, chosen | {"instance": confirmed}, follow=True)
+    )
+
+
+def test_what_cannot_be_archived_is_not_asked_for(operator):
+    online = InstanceFactory(online=True)
+
+    for chosen in ([], ["x"], ["a\0"]):
+        answer = operator.post(ARCHIVE, {"instance": chosen}, follow=True)
         assert "Choose at least one" in text_of(answer)
-    assert console_as("viewer").post("/admin/inventory/archive/").status_code == 403
+    answer = operator.post(ARCHIVE, {"instance": [str(online.pk)]}, follow=True)
+    assert "1 instance left as it is" in text_of(answer)
+    assert console_as("viewer").post(ARCHIVE).status_code == 403
+
+
+def test_the_page_goes_back_to_what_it_was_narrowed_to(operator):
+    silent = InstanceFactory(connectivity="offline", last_seen_at=LONG_AGO)
+    narrowed = "?environment=dev&selector=team%3Da"
+
+    page = operator.post(ARCHIVE + narrowed, {"instance": str(silent.pk)})
+    done = operator.post(ARCHIVE + narrowed, {"instance": str(silent.pk), "confirm": "1"})
+
+    assert page.context["back"] == done.url == f"/admin/inventory/{narrowed}#stale"
+    assert page.context["action"] == f"{ARCHIVE}{narrowed}"
+
+
+def test_selectors_and_groups_narrow_the_page_and_its_links():
+    mixed_fleet()
+    GroupFactory(name="ours", selector="team=a")
+    client = console_as("viewer")
+
+    page = client.get("/admin/inventory/", {"selector": " team=b ", "group": ""})
+    grouped = client.get("/admin/inventory/", {"group": "ours"})
+
+    [part] = page.context["parts"]
+    assert (part["row"].instances, page.context["stale_count"]) == (1, 1)
+    count, address = part["counts"][2]
+    listed = client.get(address).context["cl"].result_list
+    assert (count, len(listed)) == (1, 1)
+    assert [part["row"].instances for part in grouped.context["parts"]] == [2]
+    assert '<option value="ours" selected>' in text_of(grouped)
+    version = grouped.context["versions"][1]["rows"][0]
+    assert len(client.get(version["url"]).context["cl"].result_list) == version["item"].instances == 2
+    for query, told in (({"selector": "a b="}, "Character 3"), ({"group": "ghost\0"}, "ghost")):
+        wrong = client.get("/admin/inventory/", query)
+        assert (wrong.status_code, wrong.context["parts"], wrong.context["duplicates"]) == (200, [], [])
+        assert told in said(wrong)[0]
+
+
+def test_each_figure_leads_to_those_that_it_counts():
+    client = console_as("viewer")
+    service = ServiceFactory()
+    InstanceFactory.create_batch(3, service=service)
+    InstanceFactory.create_batch(2, service=service, online=True)
+    InstanceFactory(service=service, offline=True)
+
+    [part] = client.get("/admin/inventory/").context["parts"]
+
+    assert [count for count, _url in part["counts"]] == [6, 2, 1, 3]
+    for count, address in part["counts"]:
+        assert len(client.get(address).context["cl"].result_list) == count
+
+
+def test_a_version_that_agents_of_a_dialect_do_not_have_is_not_missed():
+    InstanceFactory(dialect="argus", agent_version="1")
+    InstanceFactory(dialect="argus", agent_version="")
+    InstanceFactory(python_version="")
+
+    found = {each.field: each for each in Composition(Scope()).versions(limit=1)}
+
+    assert [(item.dialect, item.version) for item in found["python_version"].items] == [("onestep", "")]
+    assert (found["python_version"].left_out, found["agent_version"].left_out) == (0, 2)

@@ -31,9 +31,9 @@ from agents.services.replicas import start_replica
 from agents.services.sessions import open_sessions
 from controlplane.access.policy import LOGGED_IN_AT_KEY
 from controlplane.common.actors import Actor
-from tasks_app.api.removal import _lines
+from tasks_app.api.removal import _lines, key_of
 from tasks_app.models import CustomMetricTotals, MetricWindow, TaskTotals
-from tasks_app.selectors.belongings import everything_of_instance, everything_of_service
+from tasks_app.selectors.belongings import OF_INSTANCE, OF_SERVICE, everything_of_instance, everything_of_service
 from tasks_app.services import removal as removing
 from tests.factories import (
     AppSnapshotFactory,
@@ -157,6 +157,26 @@ def test_what_is_exported_is_what_is_forgotten():
     assert counts == removal.removed == OF_ONE
     assert exported(everything_of_instance(bystander)) == kept
     assert not Instance.objects.filter(pk=instance.pk).exists()
+
+
+@pytest.mark.django_db
+def test_no_column_takes_the_place_of_the_type_of_a_line():
+    instance = furnished()
+    Node.objects.update(type="end")
+
+    lines = [line for batch in _lines(everything_of_instance(instance)) for line in batch]
+
+    [node] = [line for line in lines if line["type"] == "node"]
+    assert (node["node_type"], [line["type"] for line in lines].count("end")) == ("end", 1)
+
+
+@pytest.mark.parametrize("each", [*OF_INSTANCE, *OF_SERVICE], ids=lambda each: each.kind)
+def test_each_column_of_a_line_has_a_key_of_its_own(each):
+    columns = [field.attname for field in each.model._meta.concrete_fields]
+
+    keys = {key_of(each.kind, column) for column in columns}
+
+    assert len(keys | {"type"}) == len(columns) + 1
 
 
 @pytest.mark.django_db
