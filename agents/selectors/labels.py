@@ -26,6 +26,7 @@ from django.db.models import (
     OuterRef,
     Q,
     QuerySet,
+    TextField,
     Value,
     When,
 )
@@ -127,7 +128,7 @@ def labels_of(instances: Iterable[Instance]) -> dict[UUID, Labels]:
     """The labels of each instance in layers. Two queries; the instances' services must be loaded."""
     given = {instance.pk: instance for instance in instances}
     stored = {row.pk: row for row in InstanceLabels.objects.filter(pk__in=given)}
-    facts = dict(InstanceFacts.objects.filter(pk__in=given).values_list("pk", "facts"))
+    facts = _facts_of(given)
     none = InstanceLabels()
     return {
         key: Labels(
@@ -139,6 +140,13 @@ def labels_of(instances: Iterable[Instance]) -> dict[UUID, Labels]:
         )
         for key, instance in given.items()
     }
+
+
+def _facts_of(keys: Iterable[UUID]) -> dict[UUID, dict[str, str]]:
+    """Of the facts of each instance, which may be large, the texts that labels are derived from."""
+    names = sorted({name for named in _FACTS.values() for name in named})
+    rows = InstanceFacts.objects.filter(pk__in=keys).values_list("pk", *(_FactText(name) for name in names))
+    return {key: dict(zip(names, texts, strict=True)) for key, *texts in rows}
 
 
 def derived_labels(instance: Instance, facts: object) -> dict[str, str]:
@@ -320,6 +328,26 @@ class _FactHolds(_Holds):
     def as_sqlite(self, compiler: Any, connection: BaseDatabaseWrapper, **_: Any) -> _Compiled:  # noqa: ARG002
         column, _params = compiler.compile(self.source_expressions[0])
         return f"facts_match({column}, %s)", (_text_of(self.requirement),)
+
+
+class _FactText(Func):
+    """The text that facts have under a name; null where it is none."""
+
+    output_field = TextField()
+
+    def __init__(self, name: str) -> None:
+        super().__init__(F("facts"))
+        self.name = name
+
+    def as_postgresql(self, compiler: Any, connection: BaseDatabaseWrapper) -> _Compiled:  # noqa: ARG002 -- Django's
+        column, _ = compiler.compile(self.source_expressions[0])
+        is_text = f"jsonb_typeof({column} -> %s::text) = 'string'"
+        return f"(CASE WHEN {is_text} THEN {column} ->> %s::text END)", (self.name, self.name)
+
+    def as_sqlite(self, compiler: Any, connection: BaseDatabaseWrapper, **_: Any) -> _Compiled:  # noqa: ARG002
+        column, _params = compiler.compile(self.source_expressions[0])
+        path = f'$."{self.name}"'
+        return f"(CASE WHEN json_type({column}, %s) = 'text' THEN json_extract({column}, %s) END)", (path, path)
 
 
 class _Compares(Func):
