@@ -120,7 +120,7 @@ class FanOutAdmin(HistoryAdmin, PageAdmin):
             "choices": list(SHOWN.items()),
             "query": request.GET.urlencode(),
             "retries": obj.retries.order_by("created_at")[:10],
-            "retry_url": send_url(("retry", str(obj.pk))) if retriable_count and kinds_for(request) else "",
+            "retry_url": send_url(("retry", str(obj.pk))) if retriable_count and obj.kind in kinds_for(request) else "",
         }
 
     def live_view(self, request: HttpRequest, object_id: str) -> HttpResponse:

@@ -68,6 +68,14 @@ def send_view(request: HttpRequest) -> HttpResponse:
         return _posted(request, asked)
     except Unauthorized:
         return redirect_to_login_again(send_url(*asked.parameters, **typed(request)))
+    except Forbidden as error:
+        raise PermissionDenied(str(error)) from error
+    except ControlPlaneError as error:
+        # Nobody could be shown to whom it would go: an instance is gone, or more are meant than one order goes to.
+        messages.error(request, str(error))
+        repeated = asked.fan_out
+        page = reverse("selector_lab") if repeated is None else admin_url("agents_fanout_change", repeated.pk)
+        return HttpResponseRedirect(page)
 
 
 def _posted(request: HttpRequest, asked: Asked) -> HttpResponse:

@@ -17,7 +17,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from unfold.contrib.filters.admin import ChoicesDropdownFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, TextFilter
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from agents.admin import columns
@@ -37,6 +37,7 @@ from agents.services.node_health import verdict_of
 from agents.services.nodes import configure_node
 from controlplane.access.actors import actor_of
 from controlplane.access.policy import may_command
+from controlplane.common.clean import clean_text
 from controlplane.common.errors import Conflict, NotFound
 from controlplane.console.formatting import NOTHING, admin_url, age, badge, cut, duration
 
@@ -116,6 +117,24 @@ class ConfigForm(forms.Form):
             raise ValidationError(_("This cannot be stored: %(reason)s"), params={"reason": str(error)}) from error
 
 
+class TypeFilter(TextFilter):  # type: ignore[misc]
+    """Nodes of one type, typed exactly: whoever registers names types, so there may be too many to choose from."""
+
+    title = _("type")
+    parameter_name = "type"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Node]) -> QuerySet[Node]:
+        value = clean_text((self.value() or "").strip())
+        return queryset.filter(**{self.parameter_name: value}) if value else queryset
+
+
+class EnvironmentFilter(TypeFilter):
+    """The same for the environment."""
+
+    title = _("environment")
+    parameter_name = "instance__service__environment"
+
+
 @admin.register(Node)
 class NodeAdmin(LabelsMixin, ArchivingAdmin):
     """Actions and buttons are those of the instances behind the nodes, whose keys are the same."""
@@ -138,8 +157,8 @@ class NodeAdmin(LabelsMixin, ArchivingAdmin):
         ("instance__health", ChoicesDropdownFilter),
         NodeSelectorFilter,
         NodeGroupFilter,
-        "type",
-        "instance__service__environment",
+        TypeFilter,
+        EnvironmentFilter,
     )
     list_select_related = ("instance__service",)
     search_fields = ("name", "=instance__external_id", "instance__hostname", "type", "version")

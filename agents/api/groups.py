@@ -15,6 +15,7 @@ from agents.models import Group
 from agents.selectors.groups import get_group, groups, member_counts
 from agents.services.groups import DESCRIPTION_MAX_CHARS, NAME_MAX_CHARS, change_group, create_group, delete_group
 from controlplane.access.actors import actor_of
+from controlplane.common.errors import Forbidden
 from controlplane.common.rest.collections import Collection, detail, detail_query
 from controlplane.common.rest.fields import BodySerializer, TextField, TimestampField
 from controlplane.common.rest.filters import NAME_MAX, ApiFilter, Filters, exactly
@@ -86,6 +87,15 @@ def _answer(view: FleetView, group: Group) -> Response:
     return detail(view, GroupSerializer, group, _counts(view, [group], view.query.get("fields", ())))
 
 
+def _ensure_whole_fleet(view: FleetView) -> None:
+    """Raises Forbidden for a token that is narrowed to environments: groups belong to all of them."""
+    if view.environments is not None:
+        raise Forbidden(
+            "This token is narrowed to environments, and a group says for all of them who belongs to it: it may read "
+            "groups, and only a token for every environment may make, change and delete them."
+        )
+
+
 class GroupsView(FleetView):
     @endpoint("Saved groups", query=GROUPS.query, responds=GROUPS.page, tagged=True)
     def get(self) -> HttpResponseBase:
@@ -100,6 +110,7 @@ class GroupsView(FleetView):
     )
     def post(self) -> HttpResponseBase:
         """A group is a selector with a name: who belongs to it is asked anew each time it is used."""
+        _ensure_whole_fleet(self)
         return _answer(self, create_group(**self.body, actor=actor_of(self.request)))
 
 
@@ -136,11 +147,13 @@ class GroupView(FleetView):
         return self._changed()
 
     def _changed(self) -> HttpResponseBase:
+        _ensure_whole_fleet(self)
         return _answer(self, change_group(self.params["group_name"], self.body, actor=actor_of(self.request)))
 
     @endpoint("Delete a group", responds=GroupSerializer, refusals=(404,))
     def delete(self) -> HttpResponseBase:
         """Answers what it was. Its instances stay as they are; fan-outs that were given to it keep its name."""
+        _ensure_whole_fleet(self)
         gone = delete_group(self.params["group_name"], actor=actor_of(self.request))
         told = [name for name in names_of(GroupSerializer) if name != COUNT]
         return Response(sparse(GroupSerializer, told, gone).data)

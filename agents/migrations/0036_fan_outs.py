@@ -23,6 +23,7 @@ class Migration(migrations.Migration):
                 ('target_mode', models.CharField(choices=[('all_online', 'All online of a service'), ('selected_instances', 'Chosen instances'), ('selector', 'Selector'), ('group', 'Group of instances')], max_length=32, verbose_name='targets')),
                 ('selector', models.TextField(blank=True, verbose_name='selector')),
                 ('group_name', models.CharField(blank=True, max_length=100, verbose_name='group of instances')),
+                ('environments', models.JSONField(blank=True, default=list, verbose_name='environments')),
                 ('reason', models.TextField(blank=True, verbose_name='reason')),
                 ('holds', models.BooleanField(default=False, verbose_name='waits for the offline')),
                 ('timeout_s', models.PositiveIntegerField(verbose_name='timeout (s)')),

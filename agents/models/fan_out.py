@@ -31,6 +31,9 @@ class FanOut(models.Model):
     # As it read then: a group may be changed or deleted.
     selector = models.TextField(_("selector"), blank=True)
     group_name = models.CharField(_("group of instances"), max_length=100, blank=True)
+    # Those of its targets, else of its service, else of whoever asked, as they were then: who may read it is asked of
+    # these, since targets and service may be forgotten.
+    environments = models.JSONField(_("environments"), default=list, blank=True)
     reason = models.TextField(_("reason"), blank=True)
     holds = models.BooleanField(_("waits for the offline"), default=False)
     timeout_s = models.PositiveIntegerField(_("timeout (s)"))

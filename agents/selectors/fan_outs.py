@@ -1,11 +1,14 @@
 """Fan-outs: orders for many instances, and how they fare."""
 
+import json
 from collections import Counter
 from collections.abc import Collection, Sequence
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import BooleanField, Count, Exists, F, Func, OuterRef, Q, QuerySet
+from django.db.models.sql.compiler import SQLCompiler
 
 from agents.models import Command, FanOut, FanOutTarget
 from agents.selectors.visibility import Environments, within
@@ -31,14 +34,47 @@ class FanOutUnknown(NotFound):
 
 
 def fan_outs(*, environments: Environments = None) -> QuerySet[FanOut]:
-    """Fan-outs with their service. Narrowed, those alone that went to no instance of another environment."""
+    """Fan-outs with their service. Narrowed, those alone that were for these environments and no other.
+
+    What they were for stands in `FanOut.environments`: their targets and their service may be forgotten, and then say
+    nothing any more. Nor is one shown that has a target which moved to another environment since.
+    """
     rows = FanOut.objects.select_related("service")
     if environments is None:
         return rows
     elsewhere = FanOutTarget.objects.filter(fan_out=OuterRef("pk")).exclude(
         within(environments, "instance__service__environment")
     )
-    return rows.filter(Q(service=None) | within(environments, "service__environment")).exclude(Exists(elsewhere))
+    return rows.filter(~Q(environments=[]), _AreAmong(F("environments"), environments)).exclude(Exists(elsewhere))
+
+
+class _AreAmong(Func):
+    """Whether each text of a JSON array is one of these."""
+
+    output_field = BooleanField()
+
+    def __init__(self, array: F, texts: Collection[str]) -> None:
+        super().__init__(array)
+        self.texts = json.dumps(sorted(texts))
+
+    def as_postgresql(
+        self,
+        compiler: SQLCompiler,
+        connection: BaseDatabaseWrapper,  # noqa: ARG002 -- Django's
+        **_extra: Any,
+    ) -> tuple[str, tuple[Any, ...]]:
+        array, parameters = compiler.compile(self.source_expressions[0])
+        return f"({array} <@ %s::jsonb)", (*parameters, self.texts)
+
+    def as_sqlite(
+        self,
+        compiler: SQLCompiler,
+        connection: BaseDatabaseWrapper,  # noqa: ARG002 -- Django's
+        **_extra: Any,
+    ) -> tuple[str, tuple[Any, ...]]:
+        array, parameters = compiler.compile(self.source_expressions[0])
+        others = f"SELECT 1 FROM json_each({array}) WHERE value NOT IN (SELECT value FROM json_each(%s))"  # noqa: S608 -- a column
+        return f"(NOT EXISTS ({others}))", (*parameters, self.texts)
 
 
 def get_fan_out(fan_out_id: UUID, *, environments: Environments = None, without: Collection[str] = ()) -> FanOut:

@@ -26,6 +26,7 @@ from django.db.models import (
     OuterRef,
     Q,
     QuerySet,
+    TextField,
     Value,
     When,
 )
@@ -134,13 +135,20 @@ def labels_of(instances: Iterable[Instance]) -> dict[UUID, Labels]:
     given = {instance.pk: instance for instance in instances}
     rows = Instance.objects.filter(pk__in=given).order_by().values_list("pk", *_LAYERS, "node__label")
     stored = {key: [each or {} for each in row] for key, *row in rows}
-    facts = dict(InstanceFacts.objects.filter(pk__in=given).values_list("pk", "facts"))
+    facts = _facts_of(given)
     found: dict[UUID, Labels] = {}
     for key, instance in given.items():
         agent, tags, operator, refused, written = stored.get(key, [{}] * 5)
         derived = derived_labels(instance, facts.get(key, {}))
         found[key] = Labels(agent, tags, operator, derived, refused, read_tags(list(written)).left_out)
     return found
+
+
+def _facts_of(keys: Iterable[UUID]) -> dict[UUID, dict[str, str]]:
+    """Of the facts of each instance, which may be large, the texts that labels are derived from."""
+    names = sorted({name for named in _FACTS.values() for name in named})
+    rows = InstanceFacts.objects.filter(pk__in=keys).values_list("pk", *(_FactText(name) for name in names))
+    return {key: dict(zip(names, texts, strict=True)) for key, *texts in rows}
 
 
 def derived_labels(instance: Instance, facts: object) -> dict[str, str]:
@@ -322,6 +330,26 @@ class _FactHolds(_Holds):
     def as_sqlite(self, compiler: Any, connection: BaseDatabaseWrapper, **_: Any) -> _Compiled:  # noqa: ARG002
         column, _params = compiler.compile(self.source_expressions[0])
         return f"facts_match({column}, %s)", (_text_of(self.requirement),)
+
+
+class _FactText(Func):
+    """The text that facts have under a name; null where it is none."""
+
+    output_field = TextField()
+
+    def __init__(self, name: str) -> None:
+        super().__init__(F("facts"))
+        self.name = name
+
+    def as_postgresql(self, compiler: Any, connection: BaseDatabaseWrapper) -> _Compiled:  # noqa: ARG002 -- Django's
+        column, _ = compiler.compile(self.source_expressions[0])
+        is_text = f"jsonb_typeof({column} -> %s::text) = 'string'"
+        return f"(CASE WHEN {is_text} THEN {column} ->> %s::text END)", (self.name, self.name)
+
+    def as_sqlite(self, compiler: Any, connection: BaseDatabaseWrapper, **_: Any) -> _Compiled:  # noqa: ARG002
+        column, _params = compiler.compile(self.source_expressions[0])
+        path = f'$."{self.name}"'
+        return f"(CASE WHEN json_type({column}, %s) = 'text' THEN json_extract({column}, %s) END)", (path, path)
 
 
 class _Compares(Func):

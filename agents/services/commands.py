@@ -21,7 +21,7 @@ from django.utils import timezone, translation
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
-from agents.models import Command, FanOut, FanOutTarget, Instance
+from agents.models import Command, FanOut, FanOutTarget, Instance, Service
 from agents.models.command import CommandKind
 from agents.models.event import EventKind
 from agents.models.instance import Dialect
@@ -114,7 +114,7 @@ def expected_targets(
 def queue_orders(ordered: Sequence[Ordered]) -> list[list[Target]]:
     """The targets of each order, with their commands made: see `queue_commands`.
 
-    Three statements, whatever the number of orders and instances; a fourth where an order may be held, and two more
+    Three statements, whatever the number of orders and instances; a fourth where an order may be held, and three more
     where a fan-out is kept.
     """
     now = timezone.now()
@@ -169,7 +169,10 @@ _TARGET_COLUMNS = ("fan_out_id", "instance_id", "outcome", "reason_code", "comma
 
 
 def new_fan_out(order: Order, *, actor: Actor, mode: str, **fields: Any) -> FanOut:
-    """An unsaved FanOut of this order; `fields` say what its targets were chosen by."""
+    """An unsaved FanOut of this order; `fields` say what its targets were chosen by.
+
+    Its `environments` hold where nobody is meant: those of its targets take their place when it is stored.
+    """
     return FanOut(
         kind=order.kind,
         args=order.args,
@@ -186,8 +189,12 @@ def new_fan_out(order: Order, *, actor: Actor, mode: str, **fields: Any) -> FanO
 
 def _store_fan_outs(made: Sequence[tuple[FanOut, Sequence[Target]]], now: datetime) -> None:
     rows = []
+    service_ids = {target.instance.service_id for _fan_out, targets in made for target in targets}
+    environments = dict(Service.objects.filter(pk__in=service_ids).values_list("pk", "environment"))
     for fan_out, targets in made:
         fan_out.created_at = now
+        if targets:
+            fan_out.environments = sorted({environments[target.instance.service_id] for target in targets})
         for outcome, count in Counter(target.outcome for target in targets).items():
             setattr(fan_out, outcome, count)
         rows += [

@@ -118,6 +118,12 @@ class NodeOfOther(ControlPlaneError):
     code = "node_name_mismatch"
 
 
+class NodesFull(Invalid):
+    """There are as many nodes as NODES_MAX allows."""
+
+    code = "nodes_full"
+
+
 class NodeElsewhere(Forbidden):
     """The token does not speak for the environment of the node."""
 

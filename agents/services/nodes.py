@@ -15,7 +15,7 @@ from agents.models.instance import Dialect
 from agents.selectors.nodes import NodeRecord, nodes, record_of, settings_mark, unknown_node
 from agents.selectors.visibility import Environments
 from agents.services.archive import restore_heard
-from agents.services.errors import LEAVING, NodeElsewhere, NodeLeaving, NodeOfOther, NodeSetMeanwhile
+from agents.services.errors import LEAVING, NodeElsewhere, NodeLeaving, NodeOfOther, NodeSetMeanwhile, NodesFull
 from agents.services.events import change_event, portal_event, record_events
 from agents.services.inventory import store_facts
 from agents.services.labels import store_agent_labels, store_tags
@@ -62,9 +62,10 @@ def register_node(registration: Registration) -> tuple[NodeRecord, bool]:
 
     A known node takes type, version, meta data and with them its service; it keeps the rest. Raises NotFound for an
     id that nobody has, NodeOfOther for one that belongs to another name, NodeElsewhere where the sender does not speak
-    for the environment that the node is in or comes to. New nodes are made one after the other: of two registrations
-    of one name at once, the second finds the first one's node. Raises NodeLeaving where the node, or the service that
-    it comes to, is being forgotten.
+    for the environment that the node is in or comes to, NodesFull where it is new and NODES_MAX are there.
+
+    New nodes are made one after the other: of two registrations of one name at once, the second finds the
+    first one's node. Raises NodeLeaving where the node, or the service that it comes to, is being forgotten.
     """
     if registration.environments is not None and registration.environment not in registration.environments:
         raise NodeElsewhere(f"meta_data.env: this token does not speak for {registration.environment!r}.")
@@ -73,6 +74,7 @@ def register_node(registration: Registration) -> tuple[NodeRecord, bool]:
         counter = _lock_counter()
         known = _known(registration)
         if known is None:
+            _ensure_room(counter)
             return _make(registration, counter), True
     return _register_again(known, registration), False
 
@@ -118,6 +120,15 @@ def _lock_counter() -> NodeCounter:
         NodeCounter.objects.bulk_create([NodeCounter(pk=_COUNTER_ID, last=highest)], ignore_conflicts=True)
         counter = locked.get()
     return counter
+
+
+def _ensure_room(counter: NodeCounter) -> None:
+    """Raises NodesFull where there are NODES_MAX nodes. They are counted once so many numbers were given."""
+    if counter.last >= settings.NODES_MAX and Node.objects.count() >= settings.NODES_MAX:
+        raise NodesFull(
+            f"name: it is new, and this registry has as many nodes as NODES_MAX allows ({settings.NODES_MAX}); "
+            "forget nodes that are gone, or raise NODES_MAX."
+        )
 
 
 def _make(registration: Registration, counter: NodeCounter) -> NodeRecord:

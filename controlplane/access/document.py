@@ -46,9 +46,7 @@ def document() -> str:
     parts = [
         _INTRODUCTION,
         "## API\n",
-        _table(
-            ("route", "verbs"), ((f"`/{_plain(route)}`", _verbs(rules)) for route, rules in sorted(API_ROUTES.items()))
-        ),
+        _table(("route", "verbs"), _api_lines()),
         "## Sockets\n",
         *(_socket(path, rules) for path, rules in SOCKETS.items()),
         "## Console, by model\n",

@@ -1,6 +1,7 @@
 """What a row holds at one moment, and what changed between two such moments, fit to be told.
 
-Secrets are compared and never told. Texts are cut at VALUE_MAX_CHARS and lists at LIST_MAX: history says what was
+Secrets are compared and never told, also those in JSON objects, which are known by their keys. Texts
+are cut at VALUE_MAX_CHARS and lists at LIST_MAX: history says what was
 changed, and is no second copy of it.
 """
 
@@ -19,6 +20,12 @@ VALUE_MAX_CHARS = 500
 LIST_MAX = 200
 # What a field with such a name holds is never told, whoever made the model.
 _SECRET = re.compile(r"passw|secret|token|hash|credential|encrypted|private|(^|_)key($|_)")
+# The same of keys in JSON, which people outside name: `apiKey`, `DB-PWD`.
+_SECRET_KEY = re.compile(_SECRET.pattern + r"|pwd|apikey|authorization|cookie")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+# The password of a URL: `redis://:hunter2@cache:6379`.
+_IN_URL = re.compile(r"(://[^/\s:@]*:)[^/\s@]+(?=@)")
+WITHHELD = "…"
 _EMPTY: tuple[object, ...] = (None, "", [], {})
 
 
@@ -29,6 +36,8 @@ class Value:
     key: object
     told: object
     is_secret: bool = False
+    # What stands in the JSON of the field and is not told, by its path.
+    secrets: Mapping[str, object] = field(default_factory=dict)
 
 
 Snapshot = Mapping[str, Value]
@@ -69,11 +78,21 @@ def difference(before: Snapshot, after: Snapshot) -> Difference:
         if any(value is not None and value.is_secret for value in (old, new)):
             found.withheld.append(name)
             continue
+        found.withheld.extend(_changed_secrets(name, old, new))
         if old is not None:
             found.before[name] = old.told
         if new is not None:
             found.after[name] = new.told
     return found
+
+
+def _changed_secrets(name: str, old: Value | None, new: Value | None) -> list[str]:
+    """The places of secrets that differ, as in `config.db.password`."""
+    before, after = ({} if value is None else value.secrets for value in (old, new))
+    return [f"{name}.{path}" for path in {**before, **after} if before.get(path, _MISSING) != after.get(path, _MISSING)]
+
+
+_MISSING = object()
 
 
 def _is_same(old: Value | None, new: Value | None) -> bool:
@@ -94,7 +113,30 @@ def _value(row: models.Model, each: "models.Field[Any, Any]") -> Value:
     if isinstance(key, datetime):
         # Forms of the admin carry seconds: a fraction that got lost on the way is no change.
         key = key.replace(microsecond=0)
+    if isinstance(key, dict | list):
+        secrets: dict[str, object] = {}
+        return Value(key, _told(_masked(key, "", secrets)), secrets=secrets)
     return Value(key, _told(key))
+
+
+def _masked(value: object, path: str, secrets: dict[str, object]) -> object:
+    """The JSON without what is secret in it, which is put into `secrets` by its path."""
+    if isinstance(value, dict):
+        return {key: _masked_entry(str(key), each, path, secrets) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_masked(each, f"{path}.{number}".lstrip("."), secrets) for number, each in enumerate(value)]
+    if isinstance(value, str) and (masked := _IN_URL.sub(rf"\1{WITHHELD}", value)) != value:
+        secrets[clean_text(path, VALUE_MAX_CHARS)] = value
+        return masked
+    return value
+
+
+def _masked_entry(key: str, value: object, path: str, secrets: dict[str, object]) -> object:
+    place = f"{path}.{key}" if path else key
+    if value in _EMPTY or not _SECRET_KEY.search(_CAMEL.sub("_", key).lower().replace("-", "_")):
+        return _masked(value, place, secrets)
+    secrets[clean_text(place, VALUE_MAX_CHARS)] = value
+    return WITHHELD
 
 
 def _related(row: models.Model, name: str) -> Value:

@@ -30,6 +30,12 @@ if not re.fullmatch(r"[A-Za-z0-9._-]{0,31}[A-Za-z._-]", NODE_ID_PREFIX):
         f"{NODE_ID_PREFIX!r}."
     )
 
+# So many nodes are kept at most; further ones are refused until some are forgotten.
+NODES_MAX = env.integer("NODES_MAX", 50_000, minimum=1)
+# Registrations that one process takes of one address at once, and then a second. Behind one address may be a network.
+NODE_REGISTRATION_BURST = 5000
+NODE_REGISTRATIONS_PER_S = 50.0
+
 # With `token` every call of the registry but its probes needs an agent token.
 AUTH_MODE = env.choice("AUTH_MODE", "disabled", ("disabled", "token"))
 

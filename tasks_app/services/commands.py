@@ -55,7 +55,7 @@ def fan_out(service: Service, order: Order, *, actor: Actor, instance_ids: Seque
     targets = _online(service) if instance_ids is None else _named(service, instance_ids)
     limit_bytes(order, len(targets))
     mode = FanOut.Mode.ALL_ONLINE if instance_ids is None else FanOut.Mode.SELECTED
-    kept = new_fan_out(order, actor=actor, mode=mode, service=service)
+    kept = new_fan_out(order, actor=actor, mode=mode, service=service, environments=[service.environment])
     made = queue_commands(targets, order, actor=actor, refusals=task_refusals(targets, order), fan_out=kept)
     return FannedOut(kept, made)
 

@@ -183,6 +183,7 @@ def fan_out_to(
         selector=str(aim.selector) if aim.selector is not None else "",
         group_name=aim.group_name,
         retry_of=aim.retry_of,
+        environments=sorted(environments or ()),
     )
     if fan_out_id is not None:
         kept.pk = fan_out_id

@@ -185,6 +185,7 @@ REGISTER: Final = _operation(
         200: ("It was known: type, version and meta data are replaced, the rest is kept.", _WHOLE),
         201: ("It is new.", _WHOLE),
         404: ("No node has this `id`.", _ERROR),
+        429: ("Too many came from this address; try again after `Retry-After` seconds.", _ERROR),
         500: ("The `id` belongs to a node with another name.", _ERROR),
     },
     description="A name is one node: a node that lost its id registers without one and finds itself again.",

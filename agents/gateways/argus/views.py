@@ -3,7 +3,10 @@
 Errors are `{"error": "<one sentence that names the field>"}`, always in English: programs compare and log them.
 """
 
+import ipaddress
 import logging
+import math
+import random
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -26,16 +29,19 @@ from agents.gateways.argus.protocol import (
     parse_report,
     statistics_json,
 )
+from agents.models.instance import Dialect
 from agents.selectors.discovery import targets
 from agents.selectors.nodes import node_by_id, node_counts, nodes_listed, unknown_node
-from agents.services.errors import NodeLeaving, NodeOfOther
+from agents.services.errors import NodeLeaving, NodeOfOther, NodesFull
 from agents.services.node_reports import StatusReport, record_report
 from agents.services.nodes import Registration, configure_node, register_node
+from agents.services.refusals import record_refusal
 from controlplane.access.table import rule_for
 from controlplane.common.clean import clean_text
 from controlplane.common.errors import ControlPlaneError, Forbidden, Invalid, NotFound, Unauthorized
 from controlplane.common.rest.etags import CACHE_CONTROL, etag_of
 from controlplane.common.rest.plain import describe
+from controlplane.common.throttling import SenderThrottle
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +55,12 @@ _STATUSES: Final[tuple[tuple[type[ControlPlaneError], int], ...]] = (
     # The status that agents in the field expect.
     (NodeOfOther, 500),
 )
+_SENDERS_MAX: Final = 10_000
+_registrations: SenderThrottle[str] = SenderThrottle(
+    per_s=settings.NODE_REGISTRATIONS_PER_S, burst=settings.NODE_REGISTRATION_BURST, senders_max=_SENDERS_MAX
+)
+# That there is no room is told once an hour, however many ask.
+_full_told: SenderThrottle[None] = SenderThrottle(per_s=1 / 3600, burst=1, senders_max=1)
 Handler = Callable[..., HttpResponseBase]
 
 
@@ -133,20 +145,37 @@ def _list(request: HttpRequest) -> HttpResponse:
     return _json(list_json(nodes_listed(_caller(request).environments)))
 
 
+def network_of(address: str) -> str:
+    """Whom registrations are counted for: an address, or of IPv6 the network of 64 bits, which one host may have."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else address
+
+
 def _register(request: HttpRequest) -> HttpResponse:
     caller = _caller(request)
+    wait_s = _registrations.wait_s(network_of(caller.actor.address))
+    if wait_s:
+        sentence = "Too many registrations came from this address; try again later."
+        return error_answer(429, sentence, {"Retry-After": str(math.ceil(wait_s * random.uniform(1, 2)) + 1)})  # noqa: S311 -- no secret
     body = parse_registration(_body(request))
-    node, is_new = register_node(
-        Registration(
-            node_id=body.node_id,
-            name=body.name,
-            type=body.type,
-            version=body.version,
-            meta_data=body.meta_data,
-            address=caller.actor.address,
-            environments=caller.environments,
-        )
+    registration = Registration(
+        node_id=body.node_id,
+        name=body.name,
+        type=body.type,
+        version=body.version,
+        meta_data=body.meta_data,
+        address=caller.actor.address,
+        environments=caller.environments,
     )
+    try:
+        node, is_new = register_node(registration)
+    except NodesFull as error:
+        if _full_told.lets_pass(None):
+            record_refusal(dialect=Dialect.ARGUS, peer_address=registration.address, reason=str(error))
+        raise
     return _json(node_json(node), 201 if is_new else 200)
 
 

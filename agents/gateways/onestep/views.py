@@ -1,8 +1,6 @@
 """The presence beacon: a side thread of the agent says that the process lives while its event loop is blocked."""
 
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from uuid import UUID
 
@@ -20,6 +18,7 @@ from agents.services.errors import InstanceConflict, InstanceLeaving
 from agents.services.instances import record_presence
 from agents.services.tokens import check_agent_token
 from controlplane.common.rest.plain import describe, refusal
+from controlplane.common.throttling import SenderThrottle
 
 _RETRY_AFTER_S = "5"
 # Agents send a beacon every 30 s. This many may come at once, as after a network that held them back, then one a
@@ -30,28 +29,11 @@ BEACONS_PER_S = 1.0
 BEACON_SENDERS_MAX = 10_000
 
 
-class BeaconThrottle:
-    """A token bucket per sender, in the memory of this process: another process counts for itself."""
+class BeaconThrottle(SenderThrottle[UUID]):
+    """The beacons of each instance."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        # Sender to (tokens left, when that was), longest unheard first.
-        self._buckets: OrderedDict[UUID, tuple[float, float]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._buckets)
-
-    def lets_pass(self, sender: UUID) -> bool:
-        with self._lock:
-            now = self._clock()
-            left, at = self._buckets.pop(sender, (float(BEACON_BURST), now))
-            left = min(float(BEACON_BURST), left + (now - at) * BEACONS_PER_S)
-            passes = left >= 1
-            self._buckets[sender] = (left - 1 if passes else left, now)
-            if len(self._buckets) > BEACON_SENDERS_MAX:
-                self._buckets.popitem(last=False)
-            return passes
+        super().__init__(per_s=BEACONS_PER_S, burst=BEACON_BURST, senders_max=BEACON_SENDERS_MAX, clock=clock)
 
 
 _throttle = BeaconThrottle()

@@ -1,6 +1,7 @@
 """Sending to selectors and groups on the console, what became of it, groups and the selector lab."""
 
 import re
+import uuid
 
 import pytest
 from django.db import connection
@@ -303,6 +304,40 @@ def test_why_it_failed_is_told_to_the_end():
     Command.objects.update(status="failed", error_code="boom", error_message=told)
 
     assert told in text_of(client.get(url("agents_fanout_change", kept.pk)))
+
+
+def test_who_may_not_send_a_command_may_not_repeat_it():
+    unable = connected(accepted_capabilities=[])
+    admin, operator = console_as("admin"), console_as("operator")
+    kept = sent(admin, kind="drain", reason="first")
+    page = url("agents_fanout_change", kept.pk)
+
+    assert kept.targets.get().instance == unable
+    assert ("Again for" in text_of(admin.get(page)), "Again for" in text_of(operator.get(page))) == (True, False)
+    assert operator.get(SEND, {"retry": str(kept.pk)}).status_code == 403
+    assert operator.post(SEND, carried(admin.get(SEND, {"retry": str(kept.pk)}))).status_code == 403
+    assert FanOut.objects.count() == 1
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_an_instance_that_is_gone_is_said(method):
+    response = getattr(console_as("operator"), method)(
+        SEND, {"instance": str(uuid.uuid4()), "kind": "ping"}, follow=True
+    )
+
+    assert response.redirect_chain == [(LAB, 302)]
+    assert "was not found" in " ".join(said(response))
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_more_instances_than_one_order_goes_to_are_said(monkeypatch, method):
+    monkeypatch.setattr("tasks_app.services.fan_outs.TARGETS_MAX", 1)
+    connected(), connected()
+
+    response = getattr(console_as("operator"), method)(SEND, {"selector": "env=prod", "kind": "ping"}, follow=True)
+
+    assert response.redirect_chain == [(LAB, 302)]
+    assert "One order goes to 1 instances at most" in " ".join(said(response))
 
 
 def test_pages_take_as_many_queries_for_many_targets_as_for_few():

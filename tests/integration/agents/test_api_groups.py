@@ -170,6 +170,24 @@ def test_a_list_of_groups_takes_as_many_queries_for_many(api, count, django_asse
         api.get("groups", {"fields": "name,instance_count"})
 
 
+def test_a_narrowed_token_reads_groups_and_changes_none():
+    GroupFactory(name="canary", selector="env=prod")
+    narrowed = api_as("admin", environments=["dev"])
+    body = {"name": "canary", "selector": "env=dev"}
+
+    refused = [
+        narrowed.post("groups", {**body, "name": "new"}),
+        narrowed.put("groups/canary", body),
+        narrowed.patch("groups/canary", body),
+        send(narrowed, "delete", "groups/canary"),
+    ]
+
+    assert [each.status_code for each in refused] == [403] * 4
+    assert "every environment" in refused[0].json()["detail"]
+    assert narrowed.get("groups/canary").json()["selector"] == "env=prod"
+    assert list(Group.objects.values_list("name", "selector")) == [("canary", "env=prod")]
+
+
 def test_counts_of_a_narrowed_token_are_of_its_environments():
     labelled(env="prod")
     labelled("dev", env="prod")

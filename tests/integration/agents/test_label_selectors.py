@@ -1,5 +1,7 @@
 """The database, of either kind, and `Selector.matches` agree on whom a selector means and who nearly is."""
 
+import tracemalloc
+
 import pytest
 from django.db import connection, transaction
 from hypothesis import HealthCheck, given, settings
@@ -195,6 +197,30 @@ def test_labels_of_are_told_in_layers(django_assert_num_queries):
         "portal/environment": "prod",
         "portal/service": "shop",
     }
+
+
+LARGE = {"large": "x" * 1_000_000}
+
+
+def test_labels_of_reads_no_facts_but_those_that_make_labels():
+    for facts in ({"os": 5, "platform": "linux"}, {"os": "5"}, {"os": ["x"], "arch": None, "machine": "arm"}, {}):
+        instance = InstanceFactory()
+        InstanceFacts.objects.create(instance=instance, facts=facts | LARGE, changed_at=instance.created_at)
+    instances = list(Instance.objects.select_related("service").order_by("created_at"))
+
+    tracemalloc.start()
+    found = labels_of(instances)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    derived = [each.derived for each in found.values()]
+    assert [(each.get("portal/os"), each.get("portal/arch")) for each in derived] == [
+        ("linux", None),
+        ("5", None),
+        (None, "arm"),
+        (None, None),
+    ]
+    assert peak_bytes < 1_000_000
 
 
 def test_near_misses_count_and_show_who_fails_one_requirement(django_assert_num_queries):

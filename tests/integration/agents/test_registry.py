@@ -6,7 +6,9 @@ from datetime import datetime, timedelta
 import pytest
 from django.utils import timezone
 
+from agents.gateways.argus import views
 from agents.models import Event, Instance, InstanceFacts, InstanceLabels, Node, NodeCounter, Service
+from controlplane.common.throttling import SenderThrottle
 from tests.integration.agents.registry import BASE, HEALTH, META_DATA, TIMESTAMP, Registry, registration
 from tests.integration.api_client import api_as
 
@@ -629,3 +631,55 @@ def test_whoever_registers_again_comes_out_of_the_archive(registry):
     registry.register(id="A1")
 
     assert [node["id"] for node in registry.get("/nodes").json()] == ["A1", "A2"]
+
+
+def test_a_changed_password_of_a_config_is_withheld_from_history(registry):
+    registry.register()
+    registry.configure("A1", config={"password": "hunter2"})
+    registry.configure("A1", config={"password": "hunter3"})
+
+    first, second = Event.objects.filter(kind="object.changed").order_by("id").values_list("meta", flat=True)
+
+    assert "hunter" not in json.dumps([first, second])
+    assert (first["withheld"], second["withheld"]) == (["config.password"], ["config.password"])
+
+
+# --- bounds
+
+
+def test_beyond_nodes_max_new_nodes_are_refused_and_known_ones_are_not(registry, settings, monkeypatch):
+    monkeypatch.setattr(views, "_full_told", SenderThrottle(per_s=1 / 3600, burst=1, senders_max=1))
+    settings.NODES_MAX = 2
+    registry.registered("a")
+    registry.registered("b")
+
+    refused = [registry.register(name) for name in ("c", "d")]
+
+    assert [response.status_code for response in refused] == [400, 400]
+    assert "NODES_MAX" in refused[0].json()["error"]
+    assert "Retry-After" not in refused[0]
+    assert Event.objects.filter(kind="agent.refused", message__contains="NODES_MAX").count() == 1
+    assert (registry.register("a", version="2").status_code, Node.objects.count()) == (200, 2)
+    Instance.objects.filter(node__name="b").delete()
+    registry.registered("c")
+
+
+def test_one_address_registers_so_often_and_others_meanwhile(registry, monkeypatch):
+    throttle = SenderThrottle(per_s=1, burst=2, senders_max=10, clock=lambda: 0.0)
+    monkeypatch.setattr(views, "_registrations", throttle)
+
+    def register_from(address, name):
+        return registry.client.post(
+            f"{BASE}/nodes", registration(name), content_type="application/json", REMOTE_ADDR=address
+        )
+
+    statuses = [register_from("10.0.0.1", name).status_code for name in ("a", "b", "a")]
+    refused = register_from("10.0.0.1", "c")
+
+    assert statuses == [201, 201, 429]
+    assert 1 <= int(refused["Retry-After"]) <= 4
+    assert "address" in refused.json()["error"]
+    assert register_from("10.0.0.2", "c").status_code == 201
+    # A host has a whole network of IPv6.
+    found = [register_from(f"2001:db8::{number}", f"v6-{number}").status_code for number in (1, 2, 3)]
+    assert found == [201, 201, 429]

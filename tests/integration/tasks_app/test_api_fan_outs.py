@@ -255,6 +255,49 @@ def test_a_narrowed_token_means_and_sees_its_own_environments():
     assert narrowed.get(f"fan-outs/{everybody}/targets").status_code == 404
 
 
+def is_told(api, fan_out_id):
+    listed = [each["fan_out_id"] for each in api.get("fan-outs").json()["items"]]
+    return (fan_out_id in listed, api.get(f"fan-outs/{fan_out_id}").status_code == 200)
+
+
+def test_a_narrowed_token_reads_no_foreign_fan_out_whose_targets_were_forgotten(api):
+    there, here = connected("prod"), connected("dev")
+    foreign = api.post("fan-outs", ping(selector="env=prod")).json()["fan_out_id"]
+    both = api.post("fan-outs", ping(instance_ids=[str(there.pk), str(here.pk)])).json()["fan_out_id"]
+    own = api.post("fan-outs", ping(selector="env=dev")).json()["fan_out_id"]
+    FanOutTarget.objects.all().delete()
+    narrowed = api_as("operator", environments=["dev"])
+
+    assert [is_told(narrowed, each) for each in (foreign, both, own)] == [
+        (False, False),
+        (False, False),
+        (True, True),
+    ]
+    assert is_told(api_as("viewer", environments=["dev", "prod"]), both) == (True, True)
+
+
+def test_a_narrowed_token_reads_no_fan_out_of_others_that_met_nobody(api):
+    nobody = api.post("fan-outs", ping(selector="env=nowhere")).json()["fan_out_id"]
+    narrowed, other = api_as("operator", environments=["dev"]), api_as("operator", environments=["prod"])
+    own = narrowed.post("fan-outs", ping(selector="env=nowhere")).json()["fan_out_id"]
+
+    assert [is_told(narrowed, nobody), is_told(narrowed, own)] == [(False, False), (True, True)]
+    assert [is_told(other, nobody), is_told(other, own)] == [(False, False), (False, False)]
+    assert is_told(api, nobody) == (True, True)
+
+
+def test_a_narrowed_token_reads_no_foreign_fan_out_whose_service_was_forgotten(api):
+    service = connected("prod").service
+    path, query = f"services/{service.name}/commands", {"environment": "prod"}
+    online = api.post(path, ping(target_mode="all_online"), query)["X-Fan-Out-Id"]
+    narrowed = api_as("operator", environments=["dev"])
+    FanOutTarget.objects.all().delete()
+    FanOut.objects.update(service=None)
+
+    assert is_told(narrowed, online) == (False, False)
+    assert is_told(api_as("viewer", environments=["prod"]), online) == (True, True)
+
+
 def test_sending_takes_as_many_queries_for_many_as_for_few(api):
     counts = []
     for number in (2, 30):

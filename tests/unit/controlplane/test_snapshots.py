@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from django.contrib.auth.models import User
 
+from agents.models import Instance, Node
 from agents.models.event import EventKind
 from controlplane.access.models import ApiToken
 from controlplane.common import snapshots
@@ -72,3 +73,33 @@ def test_large_json_is_told_as_the_beginning_of_its_text():
 
 def test_every_kind_of_change_is_a_kind_of_event():
     assert {kind.value for kind in ChangeKind} <= set(EventKind.values)
+
+
+def test_secrets_in_json_are_compared_and_never_told():
+    def config(password, interval=5):
+        return {
+            "db": {"password": password, "host": "x"},
+            "apiKey": password,
+            "urls": [f"redis://:{password}@cache:6379"],
+            "interval": interval,
+            "empty_token": "",
+        }
+
+    instance = Instance()
+
+    def node(*given):
+        return snapshot(Node(instance=instance, config=config(*given)))
+
+    changed = difference(node("hunter2"), node("hunter3", 6))
+
+    told = {
+        "db": {"password": "…", "host": "x"},
+        "apiKey": "…",
+        "urls": ["redis://:…@cache:6379"],
+        "interval": 5,
+        "empty_token": "",
+    }
+    assert changed.before == {"config": told}
+    assert changed.after == {"config": {**told, "interval": 6}}
+    assert changed.withheld == ["config.db.password", "config.apiKey", "config.urls.0"]
+    assert difference(node("a"), node("a", 6)).withheld == []

@@ -1,6 +1,6 @@
 """The token bucket, with the caller's own clock."""
 
-from controlplane.common.throttling import TokenBucket
+from controlplane.common.throttling import SenderThrottle, TokenBucket
 
 
 def test_a_burst_passes_at_once_and_then_so_many_a_second():
@@ -22,3 +22,17 @@ def test_a_rest_fills_it_to_its_burst_and_no_further():
 
     assert bucket.wait_s(0.5) == 0.6
     assert [bucket.take(1000) for _ in range(3)] == [0, 0, 0.1]
+
+
+def test_each_sender_has_its_own_burst_and_the_longest_unheard_is_forgotten():
+    now = [0.0]
+    throttle = SenderThrottle(per_s=2, burst=2, senders_max=2, clock=lambda: now[0])
+
+    assert [throttle.wait_s("a"), throttle.wait_s("a"), throttle.wait_s("b")] == [0, 0, 0]
+    assert throttle.wait_s("a") == 0.5
+    # A refusal costs nothing.
+    now[0] = 0.5
+    assert [throttle.wait_s("a"), throttle.lets_pass("a")] == [0, False]
+    throttle.wait_s("b")
+    throttle.wait_s("c")
+    assert (len(throttle), throttle.lets_pass("a")) == (2, True)
