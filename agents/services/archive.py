@@ -104,6 +104,15 @@ def restore_instances(instance_ids: Sequence[UUID], *, actor: Actor) -> int:
     return len(rows)
 
 
+def restore_instance(instance: Instance, *, actor: Actor) -> bool:
+    """Take one back; whether it was archived. Raises RemovalRunning where it is being forgotten."""
+    if restore_instances([instance.pk], actor=actor):
+        return True
+    if Instance.objects.filter(pk=instance.pk, forget_requested_at__isnull=False).exists():
+        raise RemovalRunning(gettext("%s is being forgotten already.") % instance)
+    return False
+
+
 @transaction.atomic
 def restore_service(service: Service, *, actor: Actor) -> int:
     """Take back a service with the instances that were archived together with it; returns how many those were.
