@@ -68,6 +68,17 @@ def test_an_archived_instance_is_left_out_of_lists_and_figures(absent):
     assert ("onestep", "dev", "offline", 1) in set(instance_counts())
 
 
+@pytest.mark.django_db
+def test_a_node_that_never_reported_and_was_called_offline_lately_is_in_trouble(settings):
+    now = timezone.now()
+    window = timedelta(seconds=settings.INSTANCE_HEALTH_PARTICIPATION_WINDOW_S)
+    fields = {"dialect": "argus", "connectivity": "offline", "last_seen_at": None}
+    lately = InstanceFactory(connectivity_changed_at=now - window / 2, **fields)
+    InstanceFactory(connectivity_changed_at=now - window * 2, **fields)
+
+    assert list(troubled_instances(now=now)) == [lately]
+
+
 def test_archiving_is_told_once_with_who_did_it(absent):
     archive_instance(absent, actor=ANN)
 
