@@ -52,6 +52,7 @@ REASON_WORDS: Mapping[str, str | Promise] = {
     "no_active_session": _("There is no active control session for this instance."),
     "no_live_connection": _("There is no live control connection to this instance."),
     "no_known_session": _("This instance never had a session, so what it can do is unknown."),
+    "instance_being_forgotten": _("This instance is being forgotten."),
     "missing_capability": _("Its session did not offer this command."),
     "dialect_without_commands": _("Instances of its dialect take no commands."),
     "task_state_unknown": _("It has not reported the state of this task."),

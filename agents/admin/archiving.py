@@ -1,6 +1,6 @@
 """Archive, restore and forget on the console: list actions, buttons of a page, and the page that asks for the name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django import forms
@@ -230,14 +230,25 @@ class ServiceArchivingAdmin(ArchivingAdmin):
         if archived:
             text = ngettext("%d service archived.", "%d services archived.", archived)
             messages.success(request, text % archived)
-        for reason in refused[:5]:
-            messages.warning(request, reason)
+        _tell_refused(request, refused)
 
     def restore_rows(self, request: HttpRequest, rows: list[Service]) -> None:
+        restored, refused = 0, []
         for row in rows:
-            restore_service(row, actor=actor_of(request))
-        text = ngettext("%d service restored.", "%d services restored.", len(rows))
-        messages.success(request, text % len(rows))
+            try:
+                restore_service(row, actor=actor_of(request))
+                restored += 1
+            except ControlPlaneError as error:
+                refused.append(str(error))
+        if restored:
+            text = ngettext("%d service restored.", "%d services restored.", restored)
+            messages.success(request, text % restored)
+        _tell_refused(request, refused)
+
+
+def _tell_refused(request: HttpRequest, refused: Sequence[str]) -> None:
+    for reason in refused[:5]:
+        messages.warning(request, reason)
 
 
 def tell_archived(request: HttpRequest, archived: int, refused: int) -> None:

@@ -9,7 +9,7 @@ from agents.api.serializers import InstanceDetailSerializer, optional_time
 from agents.models import Instance, Service
 from agents.selectors.instances import get_instance
 from agents.selectors.services import get_service
-from agents.services.archive import archive_instance, archive_service, restore_instances, restore_service
+from agents.services.archive import archive_instance, archive_service, restore_instance, restore_service
 from controlplane.access.actors import actor_of
 from controlplane.common.rest.views import endpoint
 
@@ -45,11 +45,11 @@ class InstanceArchiveView(_InstanceView):
 
 
 class InstanceRestoreView(_InstanceView):
-    """Takes it back into lists and figures, and its service with it."""
+    """Takes it back into lists and figures, and its service with it. Refused while it is being forgotten."""
 
-    @endpoint("Restore an archived instance", responds=InstanceDetailSerializer, refusals=(404,))
+    @endpoint("Restore an archived instance", responds=InstanceDetailSerializer, refusals=(404, 409))
     def post(self) -> Response:
-        restore_instances([self.instance().pk], actor=actor_of(self.request))
+        restore_instance(self.instance(), actor=actor_of(self.request))
         return self.answer()
 
 
@@ -76,8 +76,11 @@ class ServiceArchiveView(_ServiceView):
 
 
 class ServiceRestoreView(_ServiceView):
-    """With the instances that were archived together with it; others stay as they are."""
+    """With the instances that were archived together with it; others stay as they are.
 
-    @endpoint("Restore an archived service", query=ServiceQuery, responds=ServiceArchiveSerializer, refusals=(404,))
+    Refused while it is being forgotten.
+    """
+
+    @endpoint("Restore an archived service", query=ServiceQuery, responds=ServiceArchiveSerializer, refusals=(404, 409))
     def post(self) -> Response:
         return self.answer(restore_service(self.service(), actor=actor_of(self.request)))

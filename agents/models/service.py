@@ -9,9 +9,11 @@ __all__ = ["Environment", "Service", "service_again"]
 
 
 def service_again(related_name: str) -> "models.ForeignKey[Service | None, Service | None]":
-    """The service of a row that has an instance, said again so that indexes may begin with it; it never changes.
+    """The service of a row that has an instance, said again so that indexes may begin with it.
 
-    The instance vouches for it: a constraint would lock the row of the service, which many share, at each insert.
+    It is the one that the instance had when the row was made: nodes of the registry come to another, and their events
+    keep the old one. The instance vouches for it: a constraint would lock the row of the service, which many share, at
+    each insert.
     """
     return models.ForeignKey(
         "agents.Service",

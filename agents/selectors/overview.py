@@ -109,7 +109,8 @@ def failing_tasks(*, now: datetime, limit: int = TROUBLES_COUNTED) -> list[Faili
 def troubled_instances(*, now: datetime, limit: int = TROUBLES_COUNTED) -> QuerySet[Instance]:
     """Instances with an identity conflict, offline within the participation window, or unwell; with their service.
 
-    Those that went offline longer ago are retired rather than in trouble. The newest change comes first.
+    Those that went offline longer ago are retired rather than in trouble; of one that registered and never reported,
+    that is when it was called offline. The newest change comes first.
     """
     window = timedelta(seconds=settings.INSTANCE_HEALTH_PARTICIPATION_WINDOW_S)
     return (
@@ -117,6 +118,7 @@ def troubled_instances(*, now: datetime, limit: int = TROUBLES_COUNTED) -> Query
         .filter(
             Q(conflict_seen_at__gte=now - CONFLICT_SHOWN_FOR)
             | Q(connectivity=Connectivity.OFFLINE, last_seen_at__gte=now - window)
+            | Q(connectivity=Connectivity.OFFLINE, last_seen_at=None, connectivity_changed_at__gte=now - window)
             | Q(connectivity=Connectivity.ONLINE, health__in=(Health.DEGRADED, Health.ERROR))
         )
         .select_related("service")

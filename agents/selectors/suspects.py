@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.conf import settings
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import Count, F, Q, QuerySet, Window
+from django.db.models.functions import RowNumber
 from django.utils.translation import gettext_noop
 
 from agents.models import HostAddress, Instance
@@ -98,11 +99,13 @@ def _same_mac(scope: Scope) -> tuple[int, list[Duplicate]]:
     grouped = addresses.values("instance__dialect", "mac").annotate(count=Count("instance")).filter(count__gt=1)
     total, found = _counted(grouped, grouped.order_by("-count", "mac"))
     members: dict[tuple[str, str], list[Instance]] = {}
-    rows = addresses.filter(mac__in=[row["mac"] for row in found]).select_related("instance__service")
-    for address in rows.order_by("mac", "instance") if found else ():
+    shared = addresses.filter(mac__in=[row["mac"] for row in found])
+    rows = _first_of(shared, ("instance__dialect", "mac"), "instance_id").select_related("instance__service")
+    for address in rows.order_by("mac", "instance_id") if found else ():
         members.setdefault((address.instance.dialect, address.mac), []).append(address.instance)
     return total, [
-        Duplicate("same_mac", row["mac"], row["count"], members[row["instance__dialect"], row["mac"]][:MEMBERS_MAX])
+        # Without any where its addresses changed between the two statements.
+        Duplicate("same_mac", row["mac"], row["count"], members.get((row["instance__dialect"], row["mac"]), []))
         for row in found
     ]
 
@@ -127,17 +130,26 @@ def _groups(
         return 0, []
     hostnames = {row["hostname"] for row in found}
     members: dict[tuple[object, ...], list[Instance]] = {}
-    for row in named.filter(hostname__in=hostnames).select_related("service").order_by("-last_seen_at", "pk"):
+    newest_first = (F("last_seen_at").desc(nulls_last=True), "pk")
+    rows = _first_of(named.filter(hostname__in=hostnames), keys, *newest_first).select_related("service")
+    for row in rows.order_by(*newest_first):
         members.setdefault(tuple(getattr(row, key) for key in keys), []).append(row)
     return total, [
         Duplicate(
             why,
             " · ".join(dict.fromkeys(str(row[name]) for name in shared)),
             row["count"],
-            members.get(tuple(row[key] for key in keys), [])[:MEMBERS_MAX],
+            members.get(tuple(row[key] for key in keys), []),
         )
         for row in found
     ]
+
+
+def _first_of(rows: Any, keys: Sequence[str], *ordering: Any) -> Any:
+    """The first MEMBERS_MAX of these rows that have the same keys: a group may be a whole fleet of clones."""
+    place = Window(RowNumber(), partition_by=[F(key) for key in keys], order_by=ordering)
+    first = rows.order_by().annotate(place=place).filter(place__lte=MEMBERS_MAX)
+    return rows.model.objects.filter(pk__in=first.values("pk"))
 
 
 def _counted(grouped: Any, ordered: Any) -> tuple[int, list[Any]]:

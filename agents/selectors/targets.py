@@ -14,12 +14,16 @@ from controlplane.common.database import any_of
 
 @dataclass(frozen=True, slots=True)
 class TargetState:
-    """`session` is the active one or None; `last_session` the newest ever; `is_live` if its holder lives."""
+    """`session` is the active one or None; `last_session` the newest ever; `is_live` if its holder lives.
+
+    `is_leaving` is an instance that is being forgotten.
+    """
 
     instance: Instance
     session: Session | None
     last_session: Session | None
     is_live: bool
+    is_leaving: bool = False
 
 
 def target_states(instances: Iterable[Instance]) -> list[TargetState]:
@@ -38,6 +42,7 @@ def target_states(instances: Iterable[Instance]) -> list[TargetState]:
             session=(session := active.get(instance.pk)),
             last_session=session or newest.get(instance.pk),
             is_live=session is not None and session.replica is not None and session.replica.stopped_at is None,
+            is_leaving=instance.forget_requested_at is not None,
         )
         for instance in instances
     ]
@@ -45,7 +50,8 @@ def target_states(instances: Iterable[Instance]) -> list[TargetState]:
 
 _ORDER_STATES = """
     SELECT i.id, i.dialect, i.service_id, i.node_name, i.connectivity, i.inflight_tasks,
-        s.id, s.accepted_capabilities, s.replica_id, r.id IS NOT NULL AND r.stopped_at IS NULL
+        s.id, s.accepted_capabilities, s.replica_id, r.id IS NOT NULL AND r.stopped_at IS NULL,
+        i.forget_requested_at IS NOT NULL
     FROM agents_instance i
     LEFT JOIN {active} ON s.instance_id = i.id AND s.status = 'active'
     LEFT JOIN agents_replica r ON r.id = s.replica_id
@@ -71,14 +77,14 @@ def order_states(instance_ids: Sequence[UUID], *, with_last_session: bool) -> di
     with connection.cursor() as cursor:
         among, parameters = any_of(instance_ids)
         cursor.execute(_ORDER_STATES.format(active=_ACTIVE[connection.vendor]) + among, parameters)
-        for instance_id, *columns, session_id, capabilities, replica_id, is_live in cursor:
+        for instance_id, *columns, session_id, capabilities, replica_id, is_live, is_leaving in cursor:
             key = _uuid(instance_id)
             instance = Instance.from_db(connection.alias, _INSTANCE_COLUMNS, (key, *columns))
             session = None
             if session_id is not None:
                 row = (_uuid(session_id), key, replica_id and _uuid(replica_id), json.loads(capabilities))
                 session = Session.from_db(connection.alias, _SESSION_COLUMNS, row)
-            states[key] = TargetState(instance, session, session, is_live=bool(is_live))
+            states[key] = TargetState(instance, session, session, is_live=bool(is_live), is_leaving=bool(is_leaving))
     if with_last_session:
         newest = _newest_sessions([key for key, state in states.items() if state.session is None])
         states |= {key: replace(states[key], last_session=session) for key, session in newest.items()}

@@ -231,6 +231,8 @@ def _decide(state: TargetState, order: Order, refusal: Refusal | None) -> tuple[
     if dialect not in COMMANDED_DIALECTS:
         message = _("Instances of the dialect %s take no commands.") % Dialect(dialect).label
         return "rejected", Refusal("dialect_without_commands", message)
+    if state.is_leaving:
+        return "rejected", Refusal("instance_being_forgotten", _("This instance is being forgotten."))
     session = state.session or (state.last_session if order.hold else None)
     if session is None:
         if order.hold:

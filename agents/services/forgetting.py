@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 
 from agents.models import Instance, Removal, Service
-from agents.services.archive import is_present, lock_instances
+from agents.services.archive import is_present, lock_instances, lock_service
 from agents.services.errors import InstanceOnline, NameNotRepeated, RemovalRunning
 from controlplane.common.actors import Actor
 from controlplane.common.changes import ChangeKind, change_of, record_changes
@@ -50,11 +50,10 @@ def forget_instance(instance: Instance, *, name: str, actor: Actor) -> Removal:
 def forget_service(service: Service, *, name: str, actor: Actor) -> Removal:
     """The same for a service with all its instances: InstanceOnline where one of them is there."""
     _ensure_repeated(service, name)
-    lock_instances(service.instances.all())
-    stored = Service.objects.select_for_update().get(pk=service.pk)
+    stored, instances = lock_service(service)
     if stored.forget_requested_at is not None:
         raise RemovalRunning(gettext("%s is being forgotten already.") % service)
-    online = sum(map(is_present, lock_instances(service.instances.all())))
+    online = sum(map(is_present, instances))
     if online:
         raise InstanceOnline(
             ngettext(

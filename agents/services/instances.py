@@ -10,7 +10,7 @@ from django.utils import timezone
 from agents.models import Instance, InstanceFacts, Service
 from agents.models.event import EventKind
 from agents.models.instance import Connectivity, Dialect
-from agents.services.archive import restore_heard
+from agents.services.archive import hold_services, restore_heard
 from agents.services.errors import LEAVING, InstanceConflict, InstanceLeaving
 from agents.services.events import portal_event, record_events
 from agents.services.reports import RuntimeFacts, ServiceIdentity
@@ -106,6 +106,8 @@ def _make_instances(
     if not identities:
         return {}, {}
     services = _services_of(identities)
+    while not hold_services(list(services.values())):
+        services = _services_of(identities)
     refused: dict[UUID, InstanceConflict] = {
         identity.instance_id: InstanceLeaving(LEAVING % f"Service {identity.name} in {identity.environment}")
         for identity in identities
@@ -123,11 +125,6 @@ def _make_instances(
         for identity in identities
         if identity.instance_id not in refused
     )
-    of_service = {service.pk: service for service in services.values()}
-    # Asked after the insert, which waits for whoever archives the service right now.
-    archived = Service.objects.filter(pk__in=of_service, archived_at__isnull=False)
-    for service_id, archived_at in archived.values_list("pk", "archived_at"):
-        of_service[service_id].archived_at = archived_at
     return {instance.pk: instance for instance in made}, refused
 
 

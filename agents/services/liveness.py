@@ -102,12 +102,12 @@ def _turn(
 ) -> int:
     """Give those that match their verdict, with an event each that `tell` details; returns how many.
 
-    Rows that somebody else holds are passed over, and what was written to a row since it was read counts: the lock
-    asks again whether it matches.
+    Those that are archived or being forgotten are not judged. Rows that somebody else holds are passed over, and what
+    was written to a row since it was read counts: the lock asks again whether it matches.
     """
     turned = list(
         Instance.objects.select_for_update(skip_locked=True, no_key=True)
-        .filter(which)
+        .filter(which, archived_at=None, forget_requested_at=None)
         .only("id", "service_id", "connectivity", "last_seen_at", "created_at")
         .order_by("pk")
     )

@@ -27,6 +27,7 @@ _INSTANCE: Final = _columns(
     Instance,
     "id",
     "external_id",
+    "node_name",
     "service",
     "connectivity",
     "connectivity_changed_at",

@@ -14,7 +14,7 @@ from agents.models.event import EventKind
 from agents.models.instance import Dialect
 from agents.selectors.nodes import NodeRecord, nodes, record_of, settings_mark, unknown_node
 from agents.selectors.visibility import Environments
-from agents.services.archive import restore_heard
+from agents.services.archive import hold_services, restore_heard
 from agents.services.errors import LEAVING, NodeElsewhere, NodeLeaving, NodeOfOther, NodeSetMeanwhile, NodesFull
 from agents.services.events import change_event, portal_event, record_events
 from agents.services.inventory import store_facts
@@ -160,7 +160,7 @@ def _make(registration: Registration, counter: NodeCounter) -> NodeRecord:
 def _register_again(instance: Instance, registration: Registration) -> NodeRecord:
     node, now = instance.node, timezone.now()
     before = {"type": node.type, "version": node.version, "environment": instance.service.environment}
-    instance.service = _service_of(registration)
+    instance.service = _service_of(registration, current=instance.service_id)
     for column, value in registration.columns().items():
         setattr(instance, column, value)
     instance.save(update_fields=("service", *registration.columns(), "updated_at"))
@@ -185,9 +185,18 @@ def _register_again(instance: Instance, registration: Registration) -> NodeRecor
     return record_of(instance)
 
 
-def _service_of(registration: Registration) -> Service:
-    """The service of that type and environment, made where it is new; it knows the version that came last."""
-    service, _is_new = Service.objects.get_or_create(name=registration.type, environment=registration.environment)
+def _service_of(registration: Registration, *, current: int | None = None) -> Service:
+    """The service of that type and environment, made where it is new; it knows the version that came last.
+
+    To one that is not `current`, a node comes: it is kept from being archived, forgotten and removed meanwhile.
+    """
+
+    def stored() -> Service:
+        return Service.objects.get_or_create(name=registration.type, environment=registration.environment)[0]
+
+    service = stored()
+    while service.pk != current and not hold_services([service]):
+        service = stored()
     if service.forget_requested_at is not None:
         raise NodeLeaving(LEAVING % f"type: the service {service}")
     version = registration.version[:128]

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from django.db import models
 
-from controlplane.common.clean import clean_json, clean_text
+from controlplane.common.clean import clean_json, clean_text, is_same_json
 
 VALUE_MAX_CHARS = 500
 LIST_MAX = 200
@@ -97,7 +97,7 @@ _MISSING = object()
 
 def _is_same(old: Value | None, new: Value | None) -> bool:
     if old is not None and new is not None:
-        return old.key == new.key
+        return old.key == new.key and (not isinstance(old.key, dict | list) or is_same_json(old.key, new.key))
     only = old or new
     return only is None or only.told in _EMPTY
 

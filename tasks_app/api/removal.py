@@ -145,7 +145,7 @@ class InstanceExportView(FleetView):
     @endpoint("Everything of an instance, as a file", responds=None, refusals=(404, 429), media_type=NDJSON)
     def get(self) -> HttpResponseBase:
         instance = get_instance(self.params["instance_id"], environments=self.environments)
-        lines = _lines(everything_of_instance(instance))
+        lines = _lines(everything_of_instance(instance, environments=self.environments))
         return export_lines(self.request, f"instance-{instance.pk}", lines, stands=self.standing())
 
 
@@ -161,9 +161,8 @@ class ServiceExportView(OfServiceView):
     )
     def get(self) -> HttpResponseBase:
         service = self.service()
-        return export_lines(
-            self.request, f"service-{service.pk}", _lines(everything_of_service(service)), stands=self.standing()
-        )
+        lines = _lines(everything_of_service(service, environments=self.environments))
+        return export_lines(self.request, f"service-{service.pk}", lines, stands=self.standing())
 
 
 def _lines(

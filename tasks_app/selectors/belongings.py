@@ -19,6 +19,7 @@ from agents.models import (
     Service,
     Session,
 )
+from agents.selectors.visibility import Environments, within
 from tasks_app.models import (
     AppSnapshot,
     CustomMetric,
@@ -35,7 +36,9 @@ class Belonging:
     """Rows of one kind, in the table of `model`.
 
     An index of the table begins with `owner` and goes on with `columns`, which give a total order. `time` names the
-    column that partitions it.
+    column that partitions it. With
+    `without_instance`, only those that are of no instance: the others go with theirs, which may have moved to another
+    service since.
     """
 
     kind: str
@@ -43,10 +46,13 @@ class Belonging:
     columns: tuple[str, ...]
     owner: str = "instance"
     time: str = ""
+    without_instance: bool = False
 
     def rows_of(self, owner_id: UUID | int) -> QuerySet[Any]:
         """In the order of `columns`."""
         rows: QuerySet[Any] = QuerySet(self.model)
+        if self.without_instance:
+            rows = rows.filter(instance=None)
         return rows.filter(**{self.owner: owner_id}).order_by(*self.columns)
 
 
@@ -70,23 +76,31 @@ OF_INSTANCE: Final[Sequence[Belonging]] = (
 # Beside its instances, which have theirs.
 OF_SERVICE: Final[Sequence[Belonging]] = (
     Belonging("task", Task, ("name",), owner="service"),
-    Belonging("event", Event, ("occurred_at", "id"), owner="service", time="occurred_at"),
+    Belonging("event", Event, ("occurred_at", "id"), owner="service", time="occurred_at", without_instance=True),
 )
 
 
-def everything_of_instance(instance: Instance) -> Iterator[tuple[str, tuple[str, ...], QuerySet[Any]]]:
-    """The kind, the total order and the rows of everything of an instance; the instance itself comes first."""
+def everything_of_instance(
+    instance: Instance, *, environments: Environments = None
+) -> Iterator[tuple[str, tuple[str, ...], QuerySet[Any]]]:
+    """The kind, the total order and the rows of everything of an instance; the instance itself comes first.
+
+    What was made while it was in an environment that is none of these is left out.
+    """
     yield "instance", ("id",), Instance.objects.filter(pk=instance.pk)
     for each in OF_INSTANCE:
-        yield each.kind, each.columns, each.rows_of(instance.pk)
+        rows = each.rows_of(instance.pk)
+        if any(field.name == "service" for field in each.model._meta.concrete_fields):
+            rows = rows.filter(within(environments, "service__environment"))
+        yield each.kind, each.columns, rows
 
 
-def everything_of_service(service: Service) -> Iterator[tuple[str, tuple[str, ...], QuerySet[Any]]]:
+def everything_of_service(
+    service: Service, *, environments: Environments = None
+) -> Iterator[tuple[str, tuple[str, ...], QuerySet[Any]]]:
     """The same of a service and of all its instances; one query more, for their ids."""
     yield "service", ("id",), Service.objects.filter(pk=service.pk)
     for each in OF_SERVICE:
-        rows = each.rows_of(service.pk)
-        # Those of an instance come with it.
-        yield each.kind, each.columns, rows.filter(instance=None) if each.model is Event else rows
+        yield each.kind, each.columns, each.rows_of(service.pk)
     for instance in Instance.objects.filter(service=service).only("id").order_by("id"):
-        yield from everything_of_instance(instance)
+        yield from everything_of_instance(instance, environments=environments)

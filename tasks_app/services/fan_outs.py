@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -171,6 +172,25 @@ def fan_out_to(
     With a `fingerprint`, TargetsChanged is raised where others are meant by now. Raises InstanceUnknown and Invalid
     where nothing is made. The number of statements does not grow with the number of instances.
     """
+    give = partial(
+        _give,
+        aim,
+        order,
+        actor=actor,
+        environments=environments,
+        fan_out_id=fan_out_id,
+        fingerprint=fingerprint,
+    )
+    try:
+        return give()
+    except IntegrityError:
+        # The same was given at this moment, or somebody who was meant has been removed. Now that is seen.
+        return give()
+
+
+def _give(
+    aim: Aim, order: Order, *, actor: Actor, environments: Environments, fan_out_id: UUID | None, fingerprint: str
+) -> FannedOut:
     order, instance_ids = _checked(aim, order, environments)
     if fan_out_id is not None and FanOut.objects.filter(pk=fan_out_id).exists():
         raise FanOutGiven
@@ -187,14 +207,7 @@ def fan_out_to(
     )
     if fan_out_id is not None:
         kept.pk = fan_out_id
-    try:
-        made = queue_commands(
-            instance_ids, order, actor=actor, refusals=task_refusals(instance_ids, order), fan_out=kept
-        )
-    except IntegrityError as exc:
-        if FanOut.objects.filter(pk=kept.pk).exists():
-            raise FanOutGiven from exc
-        raise
+    made = queue_commands(instance_ids, order, actor=actor, refusals=task_refusals(instance_ids, order), fan_out=kept)
     return FannedOut(kept, made)
 
 

@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db import DatabaseError, connection, transaction
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext_noop
 
-from agents.models import Instance, Removal, Service
+from agents.models import Event, Instance, Removal, Service
 from controlplane.common.actors import Actor
 from controlplane.common.changes import Change, ChangeKind, record_changes, subject_of
 from controlplane.common.snapshots import Difference
@@ -30,6 +30,7 @@ BATCH_ROWS = 1000
 # Rows that are named by several columns: SQLite takes a thousand terms in one condition.
 _BATCH_OF_COMPOSITE_KEYS = 100
 _CAME_BACK = gettext_noop("An instance came back while it was removed; the service stays with it.")
+_FAILED = gettext_noop("The database refused a step of it; it is tried again. The log of the portal says why.")
 
 
 def remove_forgotten() -> bool:
@@ -38,10 +39,17 @@ def remove_forgotten() -> bool:
     Cost while there is nothing: one read of a partial index.
     """
     until = time.monotonic() + STEP_MAX_S
+    is_done = True
     for removal in Removal.objects.filter(finished_at=None).order_by("requested_at"):
-        if not _carry_out(removal, until):
-            return False
-    return True
+        try:
+            if not _carry_out(removal, until):
+                return False
+        except DatabaseError:
+            # Others do not wait for one that meets what nobody foresaw; this one is tried again at each run.
+            logger.exception("removal.failed id=%s kind=%s", removal.pk, removal.kind)
+            Removal.objects.filter(pk=removal.pk, finished_at=None).update(kept_reason=_FAILED)
+            is_done = False
+    return is_done
 
 
 def _carry_out(removal: Removal, until: float) -> bool:
@@ -55,7 +63,7 @@ def _carry_out(removal: Removal, until: float) -> bool:
             return False
     if Instance.objects.filter(service=service_id).exists():
         return _end(removal, lambda: _keep_service(service_id), kept_reason=_CAME_BACK)
-    if not _empty(removal, OF_SERVICE, service_id, until):
+    if not _empty(removal, OF_SERVICE, service_id, until) or not _let_go(service_id, until):
         return False
     return _end(removal, lambda: _delete_counting("service", Service.objects.filter(pk=service_id)))
 
@@ -83,6 +91,21 @@ def _empty(removal: Removal, belongings: Sequence[Belonging], owner_id: UUID | i
             if connection.vendor == "sqlite":
                 # It lets one write at a time: others get as much of it as this does.
                 time.sleep(time.monotonic() - started)
+    return True
+
+
+def _let_go(service_id: int, until: float) -> bool:
+    """Give events of instances that moved on to the service that those have now, in batches; False where the time was
+    up before. They are history of the instance, which stays."""
+    left = Event.objects.filter(service=service_id, instance__isnull=False).order_by("occurred_at", "id")
+    current = Instance.objects.filter(pk=OuterRef("instance_id")).values("service")
+    while found := list(left.values_list("pk", "occurred_at")[:BATCH_ROWS]):
+        if time.monotonic() >= until:
+            return False
+        # Without the time every partition would be looked through.
+        Event.objects.filter(
+            pk__in=[key for key, _at in found], occurred_at__gte=found[0][1], occurred_at__lte=found[-1][1]
+        ).update(service=Subquery(current))
     return True
 
 

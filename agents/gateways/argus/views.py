@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from django.conf import settings
-from django.db import DataError, InterfaceError, OperationalError
+from django.db import DataError, IntegrityError, InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response
@@ -110,6 +110,11 @@ def _answered(handler: Handler, request: HttpRequest, params: Mapping[str, str])
         # Every value is checked before: what a database still refuses is a bad body all the same.
         logger.warning("registry.refused_by_database error=%s", type(error).__name__)
         return error_answer(400, "The body holds a value that cannot be stored.")
+    except IntegrityError as error:
+        logger.warning("registry.conflict_in_database error=%s", type(error).__name__)
+        return error_answer(
+            503, "Somebody else changed the same at this moment; try again.", {"Retry-After": _RETRY_AFTER_S}
+        )
     except (OperationalError, InterfaceError) as error:
         logger.warning("registry.database_unavailable error=%s", type(error).__name__)
         return error_answer(503, "The database is unavailable; try again later.", {"Retry-After": _RETRY_AFTER_S})
@@ -171,6 +176,9 @@ def _register(request: HttpRequest) -> HttpResponse:
         environments=caller.environments,
     )
     try:
+        node, is_new = register_node(registration)
+    except IntegrityError:
+        # What it referenced was removed at this moment: the second time, it is not found any more.
         node, is_new = register_node(registration)
     except NodesFull as error:
         if _full_told.lets_pass(None):

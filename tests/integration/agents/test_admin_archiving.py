@@ -7,6 +7,7 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 
 from agents.models import Event, Instance, Removal, Service
 from agents.services.archive import archive_instance, archive_service
+from agents.services.forgetting import forget_service
 from controlplane.common.actors import SYSTEM
 from tasks_app.services.removal import remove_forgotten
 from tests.factories import InstanceFactory, SessionFactory
@@ -133,6 +134,20 @@ def test_a_list_action_archives_services(operator, absent):
 
     assert said(answer)[0] == "1 service archived."
     assert list(Service.objects.filter(archived_at__isnull=False)) == [absent.service]
+
+
+def test_a_list_action_restores_services_and_says_which_are_being_forgotten(operator, absent):
+    leaving = InstanceFactory(offline=True).service
+    archive_service(absent.service, actor=SYSTEM)
+    forget_service(leaving, name=leaving.name, actor=SYSTEM)
+    chosen = {ACTION_CHECKBOX_NAME: [absent.service.pk, leaving.pk]}
+
+    answer = operator.post(
+        url("agents_service_changelist") + "?archived=true", {"action": "restore_selected", **chosen}, follow=True
+    )
+
+    assert said(answer) == ["1 service restored.", f"{leaving} is being forgotten already."]
+    assert list(Service.objects.filter(archived_at=None)) == [absent.service]
 
 
 @pytest.mark.parametrize("of", ["instance", "service"])

@@ -22,6 +22,7 @@ from agents.services.archive import (
     restore_service,
 )
 from agents.services.errors import InstanceOnline
+from agents.services.forgetting import forget_service
 from agents.services.instances import record_presence
 from agents.services.replicas import start_replica
 from agents.services.reports import Heartbeat
@@ -65,6 +66,17 @@ def test_an_archived_instance_is_left_out_of_lists_and_figures(absent):
     assert (fleet().instances, fleet().offline) == (1, 1)
     assert list(troubled_instances(now=now)) == [other]
     assert ("onestep", "dev", "offline", 1) in set(instance_counts())
+
+
+@pytest.mark.django_db
+def test_a_node_that_never_reported_and_was_called_offline_lately_is_in_trouble(settings):
+    now = timezone.now()
+    window = timedelta(seconds=settings.INSTANCE_HEALTH_PARTICIPATION_WINDOW_S)
+    fields = {"dialect": "argus", "connectivity": "offline", "last_seen_at": None}
+    lately = InstanceFactory(connectivity_changed_at=now - window / 2, **fields)
+    InstanceFactory(connectivity_changed_at=now - window * 2, **fields)
+
+    assert list(troubled_instances(now=now)) == [lately]
 
 
 def test_archiving_is_told_once_with_who_did_it(absent):
@@ -236,6 +248,21 @@ def test_the_api_archives_and_restores(absent):
     assert api.get("instances", {"archived": "yes"}).status_code == 422
     assert api.post(f"instances/{absent.pk}/restore").json()["archived_at"] is None
     assert Event.objects.get(kind="instance.archived").actor.startswith("user")
+
+
+@pytest.mark.django_db
+def test_the_api_restores_nothing_that_is_being_forgotten(absent):
+    forget_service(absent.service, name=absent.service.name, actor=ANN)
+    api, environment = api_as("operator"), {"environment": absent.service.environment}
+
+    answers = [
+        api.post(f"instances/{absent.pk}/restore"),
+        api.post(service_path(absent.service, "/restore"), query=environment),
+    ]
+
+    assert [answer.status_code for answer in answers] == [409, 409]
+    assert Instance.objects.get().archived_at is not None
+    assert Service.objects.get().archived_at is not None
 
 
 @pytest.mark.django_db

@@ -7,7 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from agents.models import Command, Event, Session
+from agents.models import Command, Event, Instance, Session
 from agents.models.command import HOLDABLE_KINDS, REASON_KINDS, CommandKind
 from agents.services.commands import cancel_command, parse_public_id, push_sync
 from agents.services.deadlines import expire_due_commands
@@ -219,6 +219,14 @@ def test_without_a_session_a_command_for_now_is_refused():
 
 def test_holding_for_an_instance_that_never_had_a_session_is_refused():
     assert refusal(InstanceFactory(), order(hold=True)).code == "no_known_session"
+
+
+@pytest.mark.parametrize("hold", [False, True])
+def test_what_is_being_forgotten_takes_no_command(hold):
+    instance = SessionFactory().instance
+    Instance.objects.update(forget_requested_at=timezone.now())
+
+    assert refusal(instance, order(hold=hold)).code == "instance_being_forgotten"
 
 
 def test_holding_needs_the_capability_of_the_last_session():

@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from agents.models import Event, HostAddress, Instance
+from agents.selectors import suspects
 from agents.selectors.inventory import Composition, Scope, capabilities
 from agents.selectors.suspects import duplicates, stale
 from agents.services.inventory import addresses_in, store_facts
@@ -122,6 +123,29 @@ def test_two_hosts_with_one_network_address_are_told():
     store_facts([(two.pk, {"mac": "00:1b:44:11:3a:b8"})])
     assert duplicates(Scope()) == (0, [])
     assert HostAddress.objects.count() == 2
+
+
+@pytest.mark.parametrize("mac", ["", MAC])
+def test_of_a_large_group_the_first_are_read(monkeypatch, mac):
+    monkeypatch.setattr(suspects, "MEMBERS_MAX", 2)
+    service, now = ServiceFactory(), timezone.now()
+    clones = [
+        InstanceFactory(
+            dialect="jkstack",
+            service=service,
+            hostname="" if mac else "localhost",
+            last_seen_at=None if number == 0 else now - timedelta(hours=number),
+        )
+        for number in range(4)
+    ]
+    store_facts([(clone.pk, {"mac": mac}) for clone in clones if mac])
+
+    count, [group] = duplicates(Scope())
+
+    assert (count, group.count) == (1, 4)
+    # Those that were never seen are the last, in either database.
+    wanted = sorted(clones, key=lambda clone: clone.pk)[:2] if mac else clones[1:3]
+    assert group.instances == wanted
 
 
 def test_addresses_that_software_makes_up_are_no_addresses():

@@ -3,9 +3,12 @@
 import json
 
 import pytest
+from django.db import IntegrityError
 from django.utils import timezone
 
+from agents.gateways.argus import views
 from agents.models import Instance, Service
+from agents.services.nodes import register_node
 
 pytestmark = pytest.mark.django_db
 
@@ -53,3 +56,20 @@ def test_nothing_comes_to_a_service_that_is_being_forgotten(client):
     assert status == 503
     assert "agent" in answer["error"]
     assert not Instance.objects.exists()
+
+
+@pytest.mark.parametrize(("failures", "status"), [(1, 201), (2, 503)])
+def test_what_the_database_refuses_once_is_tried_again(client, monkeypatch, failures, status):
+    left = [IntegrityError] * failures
+
+    def registering(registration):
+        if left:
+            raise left.pop()
+        return register_node(registration)
+
+    monkeypatch.setattr(views, "register_node", registering)
+
+    answer = client.post("/api/v1/master/nodes", json.dumps(NODE), content_type="application/json")
+
+    assert (answer.status_code, answer.headers.get("Retry-After")) == (status, "5" if status == 503 else None)
+    assert Instance.objects.count() == (status == 201)

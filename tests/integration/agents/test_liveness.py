@@ -84,3 +84,12 @@ def test_a_sweep_costs_the_same_for_one_and_for_many(django_assert_num_queries):
             seen(600)
         with django_assert_num_queries(6):
             assert sweep_offline(NOW) == count
+
+
+@pytest.mark.parametrize("mark", ["archived_at", "forget_requested_at"])
+def test_who_is_archived_or_being_forgotten_is_not_judged(mark):
+    portal()
+    seen(600, **{mark: NOW})
+
+    assert sweep_offline(NOW) == 0
+    assert not Event.objects.exists()

@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 import pytest
 from django.db import connection, connections, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from agents.models import Event, Instance, NodeCounter
@@ -66,6 +67,33 @@ def test_node_is_held_against_both_thresholds(status, seen_s, verdict):
     turned = judge_nodes(NOW)
 
     assert (status_of(instance), turned) == (verdict, int(verdict != status))
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("mark", ["archived_at", "forget_requested_at"])
+@pytest.mark.parametrize("history", [{"registered_s": 181}, {"status": "online", "seen_s": 181}])
+def test_node_that_is_archived_or_being_forgotten_is_not_judged(mark, history):
+    portal()
+    instance = node(**history)
+    before = instance.connectivity
+    Instance.objects.update(**{mark: NOW})
+
+    assert judge_nodes(NOW) == 0
+    assert status_of(instance) == before
+    assert not Event.objects.filter(kind="instance.offline").exists()
+
+
+@pytest.mark.django_db
+def test_archived_nodes_that_report_come_back_in_a_number_of_statements_that_does_not_grow():
+    def cost(*names):
+        reports = [StatusReport(node_id=node(name).external_id, reported_at=NOW, health={}) for name in names]
+        Instance.objects.update(archived_at=NOW)
+        with CaptureQueriesContext(connection) as captured:
+            record_reports(reports)
+        assert not Instance.objects.filter(archived_at__isnull=False, node__name__in=names).exists()
+        return len(captured)
+
+    assert cost("a") == cost("b", "c", "d")
 
 
 @pytest.mark.django_db

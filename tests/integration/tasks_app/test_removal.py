@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from channels.db import database_sync_to_async
 from django.apps import apps
-from django.db import connections
+from django.db import connection, connections
 from django.utils import timezone
 
 from agents.models import (
@@ -27,6 +27,7 @@ from agents.models import (
 from agents.services import archive, forgetting
 from agents.services.errors import InstanceLeaving, InstanceOnline, NameNotRepeated, RemovalRunning
 from agents.services.inventory import store_facts
+from agents.services.nodes import Registration, register_node
 from agents.services.replicas import start_replica
 from agents.services.sessions import open_sessions
 from controlplane.access.policy import LOGGED_IN_AT_KEY
@@ -195,6 +196,63 @@ def test_a_service_goes_with_its_tasks_events_and_instances():
     both = {kind: count * len(instances) for kind, count in OF_ONE.items()}
     assert counts == removal.removed == both | {"service": 1, "task": 3, "event": both["event"] + 3}
     assert everything_left() == {"Event": 2}
+
+
+def moved_node():
+    """A node that came from dev to prod, and the service that it left."""
+    for environment in ("dev", "prod"):
+        register_node(Registration(name="n", type="agent", version="1", meta_data={"env": environment}))
+    return Instance.objects.get(node__name="n"), Service.objects.get(name="agent", environment="dev")
+
+
+@pytest.mark.django_db
+def test_events_of_a_node_that_moved_on_stay_with_it():
+    node, left = moved_node()
+    EventFactory.create_batch(3, instance=node, service=left)
+    EventFactory(instance=None, service=left, kind="service.topology_changed")
+    of_node = exported(everything_of_instance(node))
+    assert exported(everything_of_service(left)) == {"service": 1, "event": 1}
+
+    removal = forgetting.forget_service(left, name=left.name, actor=ANN)
+    run_to_the_end()
+
+    removal.refresh_from_db()
+    assert (removal.removed, removal.kept_reason) == ({"service": 1, "event": 1}, "")
+    assert exported(everything_of_instance(node)) == of_node
+    assert set(Event.objects.filter(instance=node).values_list("service", flat=True)) == {node.service_id}
+
+
+@pytest.mark.django_db
+def test_an_export_has_nothing_of_environments_that_are_not_the_tokens():
+    node, left = moved_node()
+    EventFactory.create_batch(3, instance=node, service=left)
+    of_prod = Event.objects.filter(instance=node, service=node.service).count()
+
+    assert exported(everything_of_instance(node, environments=["prod"]))["event"] == of_prod
+    assert exported(everything_of_service(node.service, environments=["prod"]))["event"] == of_prod
+    assert exported(everything_of_instance(node))["event"] > of_prod
+
+
+@pytest.mark.django_db
+def test_a_removal_that_fails_keeps_no_other_from_going_on():
+    stuck, other = furnished(), furnished()
+    with connection.cursor() as cursor:
+        of_instance = Instance._meta.pk.db_type(connection)
+        cursor.execute(f"CREATE TABLE holding (instance_id {of_instance} REFERENCES agents_instance (id))")
+        cursor.execute("INSERT INTO holding VALUES (%s)", [stuck.pk.hex if connection.vendor == "sqlite" else stuck.pk])
+    first, second = forget(stuck), forget(other)
+
+    assert not removing.remove_forgotten()
+
+    first.refresh_from_db()
+    second.refresh_from_db()
+    assert (first.finished_at, "tried again" in first.kept_reason) == (None, True)
+    assert (second.finished_at is not None, second.kept_reason) == (True, "")
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM holding")
+    assert removing.remove_forgotten()
+    first.refresh_from_db()
+    assert (first.finished_at is not None, first.kept_reason) == (True, "")
 
 
 @pytest.mark.django_db

@@ -23,6 +23,19 @@ def test_only_fields_that_changed_are_told():
     assert difference(before, after) == Difference({"scope": "read"}, {"scope": "admin"}, [])
 
 
+@pytest.mark.parametrize(("old", "new"), [({"a": 1}, {"a": True}), ([1], [1.0]), ({"a": [0]}, {"a": [False]})])
+def test_json_that_python_takes_for_the_same_is_told(old, new):
+    found = difference({"config": Value(old, old)}, {"config": Value(new, new)})
+
+    assert (str(found.before), str(found.after)) == (str({"config": old}), str({"config": new}))
+
+
+def test_json_in_another_order_is_the_same():
+    old, new = {"a": 1, "b": 2}, {"b": 2, "a": 1}
+
+    assert not difference({"config": Value(old, old)}, {"config": Value(new, new)})
+
+
 def test_same_row_has_no_difference():
     assert not difference(snapshot(token()), snapshot(token()))
 
