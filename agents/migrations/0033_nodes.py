@@ -20,7 +20,7 @@ class Migration(migrations.Migration):
                 ('type', models.CharField(max_length=255, verbose_name='type')),
                 ('version', models.CharField(max_length=255, verbose_name='version')),
                 ('config', models.JSONField(blank=True, default=dict, verbose_name='config')),
-                ('label', models.JSONField(blank=True, default=list, verbose_name='labels')),
+                ('label', models.JSONField(blank=True, default=list, verbose_name='registry labels')),
                 ('health', models.JSONField(blank=True, default=dict, verbose_name='health')),
                 ('registered_at', models.DateTimeField(verbose_name='registered')),
                 ('updated_at', models.DateTimeField(verbose_name='updated')),

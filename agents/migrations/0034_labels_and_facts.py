@@ -42,7 +42,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('instance', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='labels', serialize=False, to='agents.instance', verbose_name='instance')),
                 ('agent', models.JSONField(blank=True, default=dict, verbose_name='labels of the agent')),
-                ('tags', models.JSONField(blank=True, default=dict, help_text='The list of labels that a node was registered with.', verbose_name='tags')),
+                ('tags', models.JSONField(blank=True, default=dict, help_text='Those labels of its node that selectors know.', verbose_name='registry labels')),
                 ('operator', models.JSONField(blank=True, default=dict, verbose_name='labels of operators')),
                 ('effective', models.JSONField(blank=True, default=dict, verbose_name='labels')),
                 ('refused', models.JSONField(blank=True, default=dict, help_text='Labels of the agent that may not be, each with why.', verbose_name='left out')),
