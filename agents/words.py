@@ -47,6 +47,15 @@ ERROR_WORDS: Mapping[str, str | Promise] = {
     "command_timeout_elapsed": _("No result came in time."),
 }
 
+# Why a node of the registry turned; how long it was silent stands in the details of the event.
+TURN_WORDS: Mapping[str, str | Promise] = {
+    "node_first_report": _("Its first status report came."),
+    "node_reported_again": _("A status report came after a silence."),
+    "node_reported_lately": _("Its last status report is young enough."),
+    "node_silent": _("Its last status report is too old."),
+    "node_never_reported": _("No status report came since its registration."),
+}
+
 # Why an instance got no command, or not at once.
 REASON_WORDS: Mapping[str, str | Promise] = {
     "no_active_session": _("There is no active control session for this instance."),
@@ -96,6 +105,8 @@ def event_text(event: Event) -> str:
     """What an event tells beyond its kind; empty if nothing."""
     if event.kind.startswith("session."):
         return end_words(event.message)
+    if event.message in TURN_WORDS:
+        return str(TURN_WORDS[event.message])
     if event.kind.startswith(("object.", "token.", "schedule.")) and event.subject:
         return subject_words(event)
     if event.kind.startswith("command.") and event.message in CommandKind.values:

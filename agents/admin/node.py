@@ -28,7 +28,7 @@ from agents.gateways.argus.protocol import LABEL_MAX_CHARS, LABELS_MAX, META_NUM
 from agents.gateways.argus.reading import BodyInvalid, read_object
 from agents.labels import read_tags
 from agents.models import Instance, Node
-from agents.models.instance import Health
+from agents.models.instance import Connectivity, Health
 from agents.selectors.events import notable_events
 from agents.selectors.facts import Fact, with_fact
 from agents.selectors.nodes import component_changes, settings_mark
@@ -229,7 +229,7 @@ class NodeAdmin(LabelsMixin, ArchivingAdmin):
             "may_configure": may_command(request, destructive=False),
             "form": ConfigForm(initial=_initial(obj)),
             "form_action": admin_url("agents_node_configure", obj.pk),
-            **self.archiving_context(request, instance),
+            **self.archiving_context(request, instance, present=int(instance.connectivity == Connectivity.ONLINE)),
             **self.labels_context(request, instance),
             "labels_elsewhere": f"{admin_url('agents_instance_change', instance.pk)}#labels",
         }

@@ -7,6 +7,7 @@ dialect has thresholds of its own.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -96,7 +97,7 @@ def judge_nodes(now: datetime | None = None) -> int:
 def _turn(
     which: Q,
     verdict: Callable[[Instance], Connectivity],
-    tell: Callable[[Instance, Connectivity, datetime], dict[str, object]],
+    tell: Callable[[Instance, Connectivity, datetime], dict[str, Any]],
     *,
     now: datetime,
 ) -> int:
@@ -125,22 +126,25 @@ def _turn(
             EventKind.INSTANCE_ONLINE if found == Connectivity.ONLINE else EventKind.INSTANCE_OFFLINE,
             at=now,
             instance=row,
-            meta=tell(row, found, now),
+            **tell(row, found, now),
         )
         for row, found in verdicts
     )
     return len(turned)
 
 
-def _last_seen(row: Instance, _found: Connectivity, _now: datetime) -> dict[str, object]:
-    return {"last_seen_at": row.last_seen_at.isoformat() if row.last_seen_at else None}
+def _last_seen(row: Instance, _found: Connectivity, _now: datetime) -> dict[str, Any]:
+    return {"meta": {"last_seen_at": row.last_seen_at.isoformat() if row.last_seen_at else None}}
 
 
-def _why(row: Instance, found: Connectivity, now: datetime) -> dict[str, object]:
+def _why(row: Instance, found: Connectivity, now: datetime) -> dict[str, Any]:
     if row.last_seen_at is None:
-        silent_s = (now - row.created_at).total_seconds()
+        code, silent_s = "node_never_reported", (now - row.created_at).total_seconds()
         reason = f"No status report came within {silent_s:.0f} s of its registration."
     else:
         silent_s = (now - row.last_seen_at).total_seconds()
+        code = "node_silent" if found == Connectivity.OFFLINE else "node_reported_lately"
         reason = f"Its last status report is {silent_s:.0f} s old."
-    return {**_last_seen(row, found, now), "old": row.connectivity, "new": found.value, "reason": reason}
+    seen_at = row.last_seen_at.isoformat() if row.last_seen_at else None
+    meta = {"last_seen_at": seen_at, "old": row.connectivity, "new": found.value, "reason": reason}
+    return {"message": code, "meta": meta}

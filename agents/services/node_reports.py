@@ -126,13 +126,13 @@ class _Applied:
         self._has_turned = True
         old, silent_since = instance.connectivity, instance.last_seen_at
         instance.connectivity, instance.connectivity_changed_at = Connectivity.ONLINE, self._now
-        reason = (
-            "Its first status report came."
-            if silent_since is None
-            else f"A status report came after {(self._now - silent_since).total_seconds():.0f} s of silence."
-        )
+        code, reason = "node_first_report", "Its first status report came."
+        if silent_since is not None:
+            code = "node_reported_again"
+            reason = f"A status report came after {(self._now - silent_since).total_seconds():.0f} s of silence."
         meta = {"old": old, "new": Connectivity.ONLINE.value, "reason": reason}
-        self._events.append(portal_event(EventKind.INSTANCE_ONLINE, at=self._now, instance=instance, meta=meta))
+        turned = portal_event(EventKind.INSTANCE_ONLINE, at=self._now, instance=instance, message=code, meta=meta)
+        self._events.append(turned)
 
     def _take_health(self, instance: Instance, health: Mapping[str, Mapping[str, Any]]) -> None:
         node = instance.node

@@ -22,11 +22,12 @@ from agents.services.labels import store_agent_labels, store_tags
 from agents.services.nodes_file import nodes_file_changed
 from controlplane.common.actors import Actor
 from controlplane.common.changes import ChangeKind, change_of
-from controlplane.common.clean import is_same_json
+from controlplane.common.clean import clean_text, is_same_json
 from controlplane.common.snapshots import difference, snapshot
 
 UNKNOWN_ENVIRONMENT = "unknown"
 _COUNTER_ID = 1
+MESSAGE_MAX_CHARS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +182,7 @@ def _register_again(instance: Instance, registration: Registration) -> NodeRecor
                 "after": {name: after[name] for name in changed},
                 "meta_data_changed": has_new_facts,
             },
+            moved="".join(f", {name} {before[name]} → {after[name]}" for name in changed),
         )
     return record_of(instance)
 
@@ -225,7 +227,10 @@ def labels_of_meta_data(meta_data: Mapping[str, object]) -> dict[str, str]:
     }
 
 
-def _tell_registered(instance: Instance, registration: Registration, meta: Mapping[str, object]) -> None:
+def _tell_registered(
+    instance: Instance, registration: Registration, meta: Mapping[str, object], *, moved: str = ""
+) -> None:
+    """`moved` says what of it changed, after the name."""
     origin = {"address": registration.address} if registration.address else {}
     record_events(
         [
@@ -233,7 +238,7 @@ def _tell_registered(instance: Instance, registration: Registration, meta: Mappi
                 EventKind.INSTANCE_REGISTERED,
                 at=timezone.now(),
                 instance=instance,
-                message=registration.name,
+                message=clean_text(registration.name + moved, MESSAGE_MAX_CHARS),
                 meta={**meta, **origin},
             )
         ]

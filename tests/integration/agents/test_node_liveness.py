@@ -7,7 +7,7 @@ from types import MappingProxyType
 import pytest
 from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from agents.models import Event, Instance, NodeCounter
 from agents.selectors.nodes import settings_mark
@@ -15,6 +15,7 @@ from agents.services.errors import NodeSetMeanwhile
 from agents.services.liveness import judge_nodes, sweep_offline
 from agents.services.node_reports import StatusReport, record_report, record_reports
 from agents.services.nodes import Registration, configure_node, register_node
+from agents.words import event_text
 from controlplane.common.actors import Actor
 from tests.factories import InstanceFactory, ReplicaFactory
 
@@ -150,6 +151,23 @@ def test_every_verdict_is_an_event_with_old_new_and_reason_once():
             },
         ),
     }
+
+
+@pytest.mark.django_db
+def test_why_a_node_turned_is_told_in_words_of_the_reader():
+    portal()
+    node("a", status="online", seen_s=200)
+    node("b", registered_s=300)
+
+    judge_nodes(NOW)
+
+    offline = Event.objects.filter(kind="instance.offline").order_by("message")
+    assert [event_text(event) for event in offline] == [
+        "No status report came since its registration.",
+        "Its last status report is too old.",
+    ]
+    with translation.override("zh-hans"):
+        assert event_text(offline[1]) == "最近一次状态上报已超过离线时限。"
 
 
 @pytest.mark.django_db
