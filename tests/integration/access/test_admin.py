@@ -28,12 +28,14 @@ ACTIONS = {
     "operator": {
         "Instance": SEND | LABEL | ARCHIVE,
         "Service": ARCHIVE,
+        "Node": LABEL | ARCHIVE,
         "Command": {"cancel_selected"},
         "agents.Group": {"delete_selected"},
     },
     "admin": {
         "Instance": SEND | LABEL | ARCHIVE | STOP,
         "Service": ARCHIVE,
+        "Node": LABEL | ARCHIVE,
         "agents.Group": {"delete_selected"},
         "Command": {"cancel_selected"},
         "AgentToken": {"revoke_selected"},

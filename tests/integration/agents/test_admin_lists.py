@@ -30,7 +30,7 @@ pytestmark = pytest.mark.django_db
 LISTS = {
     "agents_service": (lambda: InstanceFactory(online=True), 10),
     "agents_instance": (lambda: InstanceFactory(online=True), 15),
-    "agents_session": (SessionFactory, 9),
+    "agents_session": (SessionFactory, 10),
     "agents_command": (CommandFactory, 11),
     "agents_event": (EventFactory, 8),
     "agents_agenttoken": (AgentTokenFactory, 8),

@@ -627,7 +627,7 @@ def test_fan_out_costs_the_same_for_many(api, django_assert_num_queries, count):
         SessionFactory(instance=InstanceFactory(service=service, online=True))
     api.get("services")
 
-    with django_assert_num_queries(10):
+    with django_assert_num_queries(11):
         response = api.post(service_path(service, "/commands"), fan_out(), {"environment": "dev"})
 
     assert response.json()["counts"]["dispatched"] == count
