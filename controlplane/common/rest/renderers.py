@@ -31,9 +31,8 @@ class ApiRenderer(JSONRenderer):
     ) -> Any:
         if data is None:
             return b""
-        if self.get_indent(accepted_media_type or "", renderer_context or {}) is not None:
-            return _EscapedRenderer().render(data, accepted_media_type, renderer_context)
+        is_indented = self.get_indent(accepted_media_type or "", renderer_context or {}) is not None
         try:
-            return _encode(data)
+            return super().render(data, accepted_media_type, renderer_context) if is_indented else _encode(data)
         except UnicodeEncodeError:
             return _EscapedRenderer().render(data, accepted_media_type, renderer_context)
