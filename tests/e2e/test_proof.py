@@ -450,6 +450,7 @@ def test_restart_is_not_repeated_to_the_new_process(fleet: Fleet) -> None:
 
 def test_accepted_command_is_not_run_again_by_a_new_process(fleet: Fleet) -> None:
     agent = fleet.near
+    eventually(lambda: _control(fleet, agent, "manual")["state_known"], "task controls are known")
     order = fleet.api.order(
         agent.instance_id,
         "run_task_once",
