@@ -41,10 +41,10 @@ class Admission:
     def enter(self, now: float) -> Admitted | TurnedAway:
         """Ask for one connection at `now`, in seconds of the event loop's clock."""
         if self.connections >= settings.AGENT_CONNECTIONS_MAX:
-            return TurnedAway(_spread(QUEUE_MAX_S), "This process holds as many connections as it may.")
+            return TurnedAway(spread_s(QUEUE_MAX_S), "This process holds as many connections as it may.")
         wait_s = self._bucket.wait_s(now)
         if wait_s > QUEUE_MAX_S:
-            return TurnedAway(_spread(wait_s), "Too many agents connect at once.")
+            return TurnedAway(spread_s(wait_s), "Too many agents connect at once.")
         self.connections += 1
         return Admitted(self._bucket.take(now))
 
@@ -52,6 +52,6 @@ class Admission:
         self.connections -= 1
 
 
-def _spread(wait_s: float) -> int:
-    """Whole seconds from `wait_s` to twice that, so that those who are refused together do not come together."""
+def spread_s(wait_s: float) -> int:
+    """Whole seconds from `wait_s` to twice that, so that those who are refused together do not come together again."""
     return max(1, math.ceil(wait_s * random.uniform(1, 2)))  # noqa: S311 -- no secret

@@ -59,7 +59,7 @@ class InstanceConflict(Conflict):
     code = "instance_conflict"
 
 
-# What is said, in both cases, to whoever speaks meanwhile.
+# What is said to whoever speaks meanwhile, over a session or to the registry.
 LEAVING = "%s is being forgotten. Come again in a while: once that is done, you are let in as a new instance."
 
 
@@ -73,13 +73,6 @@ class InstanceLeaving(InstanceConflict):
     """The instance or its service is being forgotten; once that is done, it is let in as a new one."""
 
     code = "instance_being_forgotten"
-    retryable = True
-
-
-class NodeLeaving(ControlPlaneError):
-    """The same of a node of the registry: it registers anew once that is done."""
-
-    code = "node_being_forgotten"
     retryable = True
 
 

@@ -134,7 +134,7 @@ def _turn(
 
 
 def _last_seen(row: Instance, _found: Connectivity, _now: datetime) -> dict[str, Any]:
-    return {"meta": {"last_seen_at": row.last_seen_at.isoformat() if row.last_seen_at else None}}
+    return {"meta": _seen(row)}
 
 
 def _why(row: Instance, found: Connectivity, now: datetime) -> dict[str, Any]:
@@ -145,6 +145,9 @@ def _why(row: Instance, found: Connectivity, now: datetime) -> dict[str, Any]:
         silent_s = (now - row.last_seen_at).total_seconds()
         code = "node_silent" if found == Connectivity.OFFLINE else "node_reported_lately"
         reason = f"Its last status report is {silent_s:.0f} s old."
-    seen_at = row.last_seen_at.isoformat() if row.last_seen_at else None
-    meta = {"last_seen_at": seen_at, "old": row.connectivity, "new": found.value, "reason": reason}
+    meta = {**_seen(row), "old": row.connectivity, "new": found.value, "reason": reason}
     return {"message": code, "meta": meta}
+
+
+def _seen(row: Instance) -> dict[str, str | None]:
+    return {"last_seen_at": row.last_seen_at.isoformat() if row.last_seen_at else None}

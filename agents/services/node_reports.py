@@ -14,7 +14,7 @@ from agents.models.instance import Connectivity, Health
 from agents.selectors.nodes import NodeRecord, record_of, unknown_node
 from agents.selectors.visibility import Environments
 from agents.services.archive import restore_heard
-from agents.services.errors import LEAVING, NodeLeaving
+from agents.services.errors import LEAVING, InstanceLeaving
 from agents.services.events import NewEvent, portal_event, record_events
 from agents.services.node_health import changed_components, health_of
 from agents.services.node_rows import locked_nodes
@@ -39,8 +39,8 @@ class StatusReport:
 
 
 def record_report(report: StatusReport) -> NodeRecord:
-    """The node with its report applied; joined with other reports of the same moment. Raises NotFound, and NodeLeaving
-    where the node is being forgotten.
+    """The node with its report applied; joined with other reports of the same moment. Raises NotFound, and
+    InstanceLeaving where the node is being forgotten.
 
     The report that comes last wins, whatever time it gives itself: a clock that was put back silences nobody, and one
     report that comes twice changes nothing. The node is online from then on.
@@ -48,15 +48,15 @@ def record_report(report: StatusReport) -> NodeRecord:
     record = _record_joined(report)
     if record is None:
         raise unknown_node(report.node_id)
-    if isinstance(record, NodeLeaving):
+    if isinstance(record, InstanceLeaving):
         raise record
     return record
 
 
 @transaction.atomic
-def record_reports(reports: Sequence[StatusReport]) -> list[NodeRecord | NodeLeaving | None]:
+def record_reports(reports: Sequence[StatusReport]) -> list[NodeRecord | InstanceLeaving | None]:
     """The node of each report as it is after it, in the given order; None where there is none for its sender, and
-    NodeLeaving where it is being forgotten.
+    InstanceLeaving where it is being forgotten.
 
     Cost: one read that locks the rows and one update; one update more where what components say changed, and one
     insert where a status did. Nodes are locked in the order of their keys. A sweep that runs meanwhile passes over
@@ -66,14 +66,14 @@ def record_reports(reports: Sequence[StatusReport]) -> list[NodeRecord | NodeLea
     # Read when the rows are locked: no later than this is said of them already.
     now = timezone.now()
     applied = _Applied(now)
-    outcomes: list[NodeRecord | NodeLeaving | None] = []
+    outcomes: list[NodeRecord | InstanceLeaving | None] = []
     for report in reports:
         instance = found.get(report.node_id)
         if instance is None or not _may_tell(report, instance):
             outcomes.append(None)
             continue
         if instance.forget_requested_at is not None:
-            outcomes.append(NodeLeaving(LEAVING % f"id: the node {report.node_id!r}"))
+            outcomes.append(InstanceLeaving(LEAVING % f"id: the node {report.node_id!r}"))
             continue
         applied.add(instance, report)
         outcomes.append(record_of(instance))
@@ -81,7 +81,7 @@ def record_reports(reports: Sequence[StatusReport]) -> list[NodeRecord | NodeLea
     return outcomes
 
 
-_record_joined: Joiner[StatusReport, NodeRecord | NodeLeaving | None] = Joiner(record_reports, batch_size=BATCH_MAX)
+_record_joined: Joiner[StatusReport, NodeRecord | InstanceLeaving | None] = Joiner(record_reports, batch_size=BATCH_MAX)
 
 
 def _may_tell(report: StatusReport, instance: Instance) -> bool:

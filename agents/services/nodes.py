@@ -15,7 +15,7 @@ from agents.models.instance import Dialect
 from agents.selectors.nodes import NodeRecord, nodes, record_of, settings_mark, unknown_node
 from agents.selectors.visibility import Environments
 from agents.services.archive import hold_services, restore_heard
-from agents.services.errors import LEAVING, NodeElsewhere, NodeLeaving, NodeOfOther, NodeSetMeanwhile, NodesFull
+from agents.services.errors import LEAVING, InstanceLeaving, NodeElsewhere, NodeOfOther, NodeSetMeanwhile, NodesFull
 from agents.services.events import change_event, portal_event, record_events
 from agents.services.inventory import store_facts
 from agents.services.labels import store_agent_labels, store_tags
@@ -66,7 +66,7 @@ def register_node(registration: Registration) -> tuple[NodeRecord, bool]:
     for the environment that the node is in or comes to, NodesFull where it is new and NODES_MAX are there.
 
     New nodes are made one after the other: of two registrations of one name at once, the second finds the
-    first one's node. Raises NodeLeaving where the node, or the service that it comes to, is being forgotten.
+    first one's node. Raises InstanceLeaving where the node, or the service that it comes to, is being forgotten.
     """
     if registration.environments is not None and registration.environment not in registration.environments:
         raise NodeElsewhere(f"meta_data.env: this token does not speak for {registration.environment!r}.")
@@ -88,7 +88,7 @@ def _known(registration: Registration) -> Instance | None:
         if instance is not None and not _is_within(instance, registration.environments):
             raise NodeElsewhere("name: it belongs to a node of an environment that this token does not speak for.")
         if instance is not None and instance.forget_requested_at is not None:
-            raise NodeLeaving(LEAVING % f"name: the node {registration.name!r}")
+            raise InstanceLeaving(LEAVING % f"name: the node {registration.name!r}")
         return instance
     instance = locked.filter(external_id=registration.node_id).first()
     if instance is None or not _is_within(instance, registration.environments):
@@ -98,7 +98,7 @@ def _known(registration: Registration) -> Instance | None:
             f"id: {registration.node_id!r} belongs to the node {instance.node.name!r}, not to {registration.name!r}."
         )
     if instance.forget_requested_at is not None:
-        raise NodeLeaving(LEAVING % f"id: the node {registration.node_id!r}")
+        raise InstanceLeaving(LEAVING % f"id: the node {registration.node_id!r}")
     return instance
 
 
@@ -200,7 +200,7 @@ def _service_of(registration: Registration, *, current: int | None = None) -> Se
     while service.pk != current and not hold_services([service]):
         service = stored()
     if service.forget_requested_at is not None:
-        raise NodeLeaving(LEAVING % f"type: the service {service}")
+        raise InstanceLeaving(LEAVING % f"type: the service {service}")
     version = registration.version[:128]
     if service.latest_deployment_version != version:
         service.latest_deployment_version = version

@@ -5,8 +5,6 @@ Errors are `{"error": "<one sentence that names the field>"}`, always in English
 
 import ipaddress
 import logging
-import math
-import random
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -17,6 +15,7 @@ from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response
 from django.views.decorators.csrf import csrf_exempt
 
+from agents.gateways.admission import spread_s
 from agents.gateways.argus.discovery import DISCOVERY, discovery_json, parse_port
 from agents.gateways.argus.document import CONFIGURE, COUNT, LIST, REGISTER, REPORT, SHOW
 from agents.gateways.argus.doors import Caller, caller_of
@@ -32,7 +31,7 @@ from agents.gateways.argus.protocol import (
 from agents.models.instance import Dialect
 from agents.selectors.discovery import targets
 from agents.selectors.nodes import node_by_id, node_counts, nodes_listed, unknown_node
-from agents.services.errors import NodeLeaving, NodeOfOther, NodesFull
+from agents.services.errors import InstanceLeaving, NodeOfOther, NodesFull
 from agents.services.node_reports import StatusReport, record_report
 from agents.services.nodes import Registration, configure_node, register_node
 from agents.services.refusals import record_refusal
@@ -99,7 +98,7 @@ def _answered(handler: Handler, request: HttpRequest, params: Mapping[str, str])
         return handler(request, **params)
     except _BodyTooLarge:
         return error_answer(413, f"The body must have {settings.NODE_BODY_MAX_BYTES} bytes at most.")
-    except NodeLeaving as error:
+    except InstanceLeaving as error:
         return error_answer(503, str(error), {"Retry-After": _RETRY_AFTER_S})
     except ControlPlaneError as error:
         status = next((status for kind, status in _STATUSES if isinstance(error, kind)), None)
@@ -164,7 +163,7 @@ def _register(request: HttpRequest) -> HttpResponse:
     wait_s = _registrations.wait_s(network_of(caller.actor.address))
     if wait_s:
         sentence = "Too many registrations came from this address; try again later."
-        return error_answer(429, sentence, {"Retry-After": str(math.ceil(wait_s * random.uniform(1, 2)) + 1)})  # noqa: S311 -- no secret
+        return error_answer(429, sentence, {"Retry-After": str(spread_s(wait_s) + 1)})
     body = parse_registration(_body(request))
     registration = Registration(
         node_id=body.node_id,
