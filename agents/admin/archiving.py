@@ -205,13 +205,13 @@ def _export_url(obj: Instance | Service) -> str:
 
 
 class InstanceArchivingAdmin(ArchivingAdmin):
-    """The same for instances."""
+    """The same for instances, and for rows that have the keys of theirs."""
 
-    def archive_rows(self, request: HttpRequest, rows: list[Instance]) -> None:
+    def archive_rows(self, request: HttpRequest, rows: list[Any]) -> None:
         done = archive_instances([row.pk for row in rows], actor=actor_of(request))
         tell_archived(request, len(done.changed), len(done.refused))
 
-    def restore_rows(self, request: HttpRequest, rows: list[Instance]) -> None:
+    def restore_rows(self, request: HttpRequest, rows: list[Any]) -> None:
         count = restore_instances([row.pk for row in rows], actor=actor_of(request))
         messages.success(request, ngettext("%d instance restored.", "%d instances restored.", count) % count)
 
@@ -220,30 +220,27 @@ class ServiceArchivingAdmin(ArchivingAdmin):
     """The same for services."""
 
     def archive_rows(self, request: HttpRequest, rows: list[Service]) -> None:
-        archived, refused = 0, []
-        for row in rows:
-            try:
-                archive_service(row, actor=actor_of(request))
-                archived += 1
-            except ControlPlaneError as error:
-                refused.append(str(error))
-        if archived:
-            text = ngettext("%d service archived.", "%d services archived.", archived)
-            messages.success(request, text % archived)
+        done, refused = _each(request, rows, archive_service)
+        if done:
+            messages.success(request, ngettext("%d service archived.", "%d services archived.", done) % done)
         _tell_refused(request, refused)
 
     def restore_rows(self, request: HttpRequest, rows: list[Service]) -> None:
-        restored, refused = 0, []
-        for row in rows:
-            try:
-                restore_service(row, actor=actor_of(request))
-                restored += 1
-            except ControlPlaneError as error:
-                refused.append(str(error))
-        if restored:
-            text = ngettext("%d service restored.", "%d services restored.", restored)
-            messages.success(request, text % restored)
+        done, refused = _each(request, rows, restore_service)
+        if done:
+            messages.success(request, ngettext("%d service restored.", "%d services restored.", done) % done)
         _tell_refused(request, refused)
+
+
+def _each(request: HttpRequest, rows: Sequence[Service], act: Callable[..., object]) -> tuple[int, list[str]]:
+    """To how many it was done, and why not to the others."""
+    refused: list[str] = []
+    for row in rows:
+        try:
+            act(row, actor=actor_of(request))
+        except ControlPlaneError as error:
+            refused.append(str(error))
+    return len(rows) - len(refused), refused
 
 
 def _tell_refused(request: HttpRequest, refused: Sequence[str]) -> None:

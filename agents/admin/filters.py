@@ -12,13 +12,12 @@ from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import DropdownFilter, TextFilter
 
 from agents.labels import Selector, SelectorInvalid, parse
-from agents.models import Instance
 from agents.models.command import CommandKind
 from agents.models.event import EventKind
 from agents.selectors.facts import TEXT_MAX, WORDS_MIN, FactInvalid, mentioning_q, parse_fact, with_fact
 from agents.selectors.groups import GroupUnknown, groups, selector_of
 from agents.selectors.instances import ARCHIVED, Archived, archived_q
-from agents.selectors.labels import matches_q, matching
+from agents.selectors.labels import matches_q, of_matching
 from controlplane.common.clean import clean_text
 
 # More would not be found in a list to choose from.
@@ -44,13 +43,15 @@ class ArchivedFilter(DropdownFilter):  # type: ignore[misc]
     title = _("archive")
     parameter_name = "archived"
     all_option = ("", _("Not archived"))
+    # What leads from a row to what is archived.
+    path = ""
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         return [("true", _("Archived")), ("all", _("All"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         chosen: Archived = next((each for each in ARCHIVED if each == self.value()), "false")
-        return queryset.filter(*archived_q(chosen))
+        return queryset.filter(*archived_q(chosen, self.path))
 
 
 class FactFilter(TextFilter):  # type: ignore[misc]
@@ -208,7 +209,7 @@ class OfInstanceMixin:
     """Narrows rows by the instance that they are of; those of none are left out."""
 
     def narrowed(self, queryset: QuerySet[Any], selector: Selector) -> QuerySet[Any]:
-        return queryset.filter(instance__in=matching(Instance.objects.order_by(), selector).values("pk"))
+        return queryset.filter(of_matching(selector))
 
 
 class SelectorOfInstanceFilter(OfInstanceMixin, SelectorFilter):

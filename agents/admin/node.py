@@ -21,7 +21,7 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter, TextFilter
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from agents.admin import columns
-from agents.admin.archiving import ArchivingAdmin, tell_archived
+from agents.admin.archiving import InstanceArchivingAdmin
 from agents.admin.labels import LabelsMixin
 from agents.admin.node_filters import ArchivedNodeFilter, NodeGroupFilter, NodeSelectorFilter
 from agents.gateways.argus.protocol import LABEL_MAX_CHARS, LABELS_MAX, META_NUMBERS, META_TEXTS
@@ -32,7 +32,6 @@ from agents.models.instance import Connectivity, Health
 from agents.selectors.events import notable_events
 from agents.selectors.facts import Fact, with_fact
 from agents.selectors.nodes import component_changes, settings_mark
-from agents.services.archive import archive_instances, restore_instances
 from agents.services.node_health import verdict_of
 from agents.services.nodes import configure_node
 from controlplane.access.actors import actor_of
@@ -136,7 +135,7 @@ class EnvironmentFilter(TypeFilter):
 
 
 @admin.register(Node)
-class NodeAdmin(LabelsMixin, ArchivingAdmin):
+class NodeAdmin(LabelsMixin, InstanceArchivingAdmin):
     """Actions and buttons are those of the instances behind the nodes, whose keys are the same."""
 
     list_display = (
@@ -243,14 +242,6 @@ class NodeAdmin(LabelsMixin, ArchivingAdmin):
     def set_labels(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         """Operator labels of the instances behind the nodes."""
         return super().set_labels(request, Instance.objects.filter(pk__in=queryset.order_by().values("pk")))
-
-    def archive_rows(self, request: HttpRequest, rows: list[Node]) -> None:
-        done = archive_instances([row.pk for row in rows], actor=actor_of(request))
-        tell_archived(request, len(done.changed), len(done.refused))
-
-    def restore_rows(self, request: HttpRequest, rows: list[Node]) -> None:
-        count = restore_instances([row.pk for row in rows], actor=actor_of(request))
-        messages.success(request, ngettext("%d instance restored.", "%d instances restored.", count) % count)
 
     def _archive(self, request: HttpRequest, obj: Any) -> None:
         super()._archive(request, obj.instance)

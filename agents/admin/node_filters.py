@@ -2,39 +2,29 @@
 
 from typing import Any
 
-from django.contrib import messages
 from django.db.models import QuerySet
-from django.http import HttpRequest
 
 from agents.admin.filters import ArchivedFilter, GroupFilter, SelectorFilter
-from agents.labels import Selector, SelectorInvalid, parse
+from agents.labels import Selector
 from agents.selectors.labels import matches_q
 
 
 class ArchivedNodeFilter(ArchivedFilter):
     """Without the archived nodes unless they are asked for."""
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        chosen = self.value()
-        return queryset if chosen == "all" else queryset.filter(instance__archived_at__isnull=chosen != "true")
+    path = "instance__"
 
 
-class NodeSelectorFilter(SelectorFilter):
-    """Nodes that a selector means."""
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        text = self.value()
-        if not text:
-            return queryset
-        try:
-            return queryset.filter(matches_q(parse(text), "instance"))
-        except SelectorInvalid as error:
-            messages.error(request, str(error))
-            return queryset.none()
-
-
-class NodeGroupFilter(GroupFilter):
-    """Nodes of one saved group."""
+class OfNodeMixin:
+    """Narrows nodes by their instances."""
 
     def narrowed(self, queryset: QuerySet[Any], selector: Selector) -> QuerySet[Any]:
         return queryset.filter(matches_q(selector, "instance"))
+
+
+class NodeSelectorFilter(OfNodeMixin, SelectorFilter):
+    """Nodes that a selector means."""
+
+
+class NodeGroupFilter(OfNodeMixin, GroupFilter):
+    """Nodes of one saved group."""

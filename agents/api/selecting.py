@@ -9,9 +9,8 @@ from rest_framework import serializers
 
 from agents.labels import Operator, Selector, SelectorInvalid, parse
 from agents.labels.selector import TEXT_MAX_CHARS
-from agents.models import Instance
 from agents.selectors.groups import GroupUnknown, selector_of
-from agents.selectors.labels import matches_q, matching
+from agents.selectors.labels import matches_q, of_matching
 from agents.services.groups import NAME_MAX_CHARS
 from controlplane.common.rest.fields import TextField
 from controlplane.common.rest.filters import ApiFilter
@@ -94,8 +93,8 @@ class GroupField(TextField):
 
 
 def of_instance(selector: Selector) -> Q:
-    """Matches rows whose `instance` a selector finds; those without an instance never match."""
-    return Q(instance__in=matching(Instance.objects.order_by(), selector).values("pk")) if selector else Q()
+    """Matches rows whose `instance` a selector finds; an empty one matches those without an instance as well."""
+    return of_matching(selector) if selector else Q()
 
 
 def selector_filter(condition: Any = of_instance) -> ApiFilter:

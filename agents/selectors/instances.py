@@ -83,6 +83,9 @@ def instances(*, environments: Environments = None, archived: Archived = "false"
     return rows.filter(*archived_q(archived))
 
 
-def archived_q(archived: Archived) -> list[Q]:
-    """The conditions that a choice among ARCHIVED makes, on instances and services alike."""
-    return {"false": [Q(archived_at=None)], "true": [Q(archived_at__isnull=False)], "all": []}[archived]
+def archived_q(archived: Archived, path: str = "") -> list[Q]:
+    """The conditions that a choice among ARCHIVED makes, on instances and services alike.
+
+    `path` leads to them from other rows, as in `instance__`.
+    """
+    return [] if archived == "all" else [Q(**{f"{path}archived_at__isnull": archived == "false"})]

@@ -223,9 +223,9 @@ def capabilities(scope: Scope) -> Capabilities:
     counts: Counter[str] = Counter()
     by_service: defaultdict[int | None, list[tuple[list[str], int]]] = defaultdict(list)
     for service_id, text, count in grouped.annotate(count=Count("pk")):
-        accepted = sorted({str(each) for each in json.loads(text)})
-        counts.update(dict.fromkeys(accepted, count))
-        by_service[service_id].append((json.loads(text), count))
+        accepted = json.loads(text)
+        counts.update(dict.fromkeys(sorted(set(map(str, accepted))), count))
+        by_service[service_id].append((accepted, count))
     groups = [each for service_id in by_service for each in _lacking_groups(service_id, by_service[service_id])]
     return Capabilities(
         sessions=sum(count for sets in by_service.values() for _accepted, count in sets),

@@ -54,12 +54,7 @@ _LAYERS: Final = ("labels__agent", "labels__tags", "labels__operator", "labels__
 _SEARCHES_MAX: Final = 8
 # Operators that say no where their positive says yes.
 _NEGATED: Final = {Operator.NOT_IN: Operator.IN, Operator.NOT_EXISTS: Operator.EXISTS}
-_OPPOSITE: Final = {
-    Operator.IN: Operator.NOT_IN,
-    Operator.NOT_IN: Operator.IN,
-    Operator.EXISTS: Operator.NOT_EXISTS,
-    Operator.NOT_EXISTS: Operator.EXISTS,
-}
+_OPPOSITE: Final = {**_NEGATED, **{positive: denied for denied, positive in _NEGATED.items()}}
 _Compiled = tuple[str, tuple[Any, ...]]
 
 
@@ -128,6 +123,11 @@ def matches_q(selector: Selector, path: str = "") -> Q:
     if facts:
         condition &= _beside(InstanceFacts.objects.all(), facts, "facts", instance, f"{prefix}pk__in")
     return condition
+
+
+def of_matching(selector: Selector) -> Q:
+    """The condition that the `instance` of a row is meant; rows of none never are."""
+    return Q(instance__in=matching(Instance.objects.order_by(), selector).values("pk"))
 
 
 def labels_of(instances: Iterable[Instance]) -> dict[UUID, Labels]:
