@@ -1,5 +1,6 @@
 """The fleet by what it runs, and who of it may be gone or there twice."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.http.response import HttpResponseBase
@@ -15,7 +16,7 @@ from agents.api.selecting import GroupField, SelectorTextField
 from agents.api.serializers import InstanceSerializer, optional_text, optional_time
 from agents.models import Instance, InstanceFacts
 from agents.models.instance import Connectivity, Dialect
-from agents.selectors.facts import facts_of, known_facts
+from agents.selectors.facts import LISTED_MAX_BYTES, facts_of, listed_facts
 from agents.selectors.instances import instances
 from agents.selectors.inventory import Composition, Scope, capabilities
 from agents.selectors.suspects import WHAT_TO_DO, WHY, duplicates, stale
@@ -71,18 +72,38 @@ class InventorySerializer(SparseSerializer):
     node_name = serializers.CharField(allow_blank=True)
     hostname = optional_text()
     connectivity = serializers.ChoiceField(choices=Connectivity.choices)
-    facts = serializers.SerializerMethodField()
+    facts = serializers.SerializerMethodField(
+        help_text=f"Null where they are larger than {LISTED_MAX_BYTES} bytes: ask `/instances/{{id}}/facts` for those."
+    )
+    facts_bytes = serializers.SerializerMethodField(help_text="How large they are as JSON.")
     facts_changed_at = serializers.SerializerMethodField()
 
-    @extend_schema_field({"type": "object", "additionalProperties": {}})
-    def get_facts(self, instance: Instance) -> dict[str, Any]:
-        found = known_facts(instance)
+    @extend_schema_field({"type": "object", "additionalProperties": {}, "nullable": True})
+    def get_facts(self, instance: Instance) -> dict[str, Any] | None:
+        found = self._facts(instance)
         return found.facts if found else {}
+
+    @extend_schema_field({"type": "integer"})
+    def get_facts_bytes(self, instance: Instance) -> int:
+        found = self._facts(instance)
+        return found.facts_bytes if found else 0
 
     @extend_schema_field({"type": "string", "format": "date-time", "nullable": True})
     def get_facts_changed_at(self, instance: Instance) -> str | None:
-        found = known_facts(instance)
+        found = self._facts(instance)
         return iso(found.changed_at) if found else None
+
+    def _facts(self, instance: Instance) -> InstanceFacts | None:
+        found: InstanceFacts | None = self.context["facts"].get(instance.pk)
+        return found
+
+
+_OF_FACTS = frozenset({"facts", "facts_bytes", "facts_changed_at"})
+
+
+def _facts_context(_view: Any, rows: Sequence[Instance], wanted: Sequence[str]) -> Mapping[str, Any]:
+    is_asked = not wanted or not _OF_FACTS.isdisjoint(wanted)
+    return {"facts": listed_facts(rows) if is_asked else {}}
 
 
 INVENTORY: Collection[Instance] = Collection(
@@ -91,6 +112,7 @@ INVENTORY: Collection[Instance] = Collection(
     filters=InventoryFilters,
     orderings={"created_at": ("created_at", "id"), "node_name": ("node_name", "id")},
     default="-created_at",
+    context_of=_facts_context,
 )
 
 
@@ -99,7 +121,7 @@ class InventoryView(FleetView):
 
     @endpoint("Instances with their facts", query=INVENTORY.query, responds=INVENTORY.page, tagged=True)
     def get(self) -> HttpResponseBase:
-        rows = instances(environments=self.environments, archived=self.query["archived"]).select_related("facts")
+        rows = instances(environments=self.environments, archived=self.query["archived"])
         return INVENTORY.answer(self, rows)
 
 

@@ -29,6 +29,7 @@ class Migration(migrations.Migration):
                 ('instance', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='facts', serialize=False, to='agents.instance', verbose_name='instance')),
                 ('facts', models.JSONField(blank=True, default=dict, verbose_name='facts')),
                 ('digest', models.CharField(blank=True, db_default='', default='', editable=False, max_length=32)),
+                ('facts_bytes', models.PositiveIntegerField(db_default=0, default=0, verbose_name='size in bytes')),
                 ('changed_at', models.DateTimeField(verbose_name='changed')),
             ],
             options={

@@ -48,6 +48,8 @@ class InstanceFacts(models.Model):
     facts = models.JSONField(_("facts"), default=dict, blank=True)
     # Of `facts`, so that what came again is known without reading it.
     digest = models.CharField(max_length=32, blank=True, default="", db_default="", editable=False)
+    # As JSON in UTF-8, so that whoever reads those of many can leave large ones alone.
+    facts_bytes = models.PositiveIntegerField(_("size in bytes"), default=0, db_default=0)
     changed_at = models.DateTimeField(_("changed"))
 
     class Meta:

@@ -6,12 +6,13 @@ else text. What reads as JSON matches such a value and the same as text: `cpu_nu
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Q, TextField
+from django.db.models import Case, Q, TextField, When
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Cast
 from django.utils.translation import gettext
@@ -23,6 +24,8 @@ from controlplane.common.errors import Invalid, NotFound
 
 DEPTH_MAX: Final = 16
 TEXT_MAX: Final = 500
+# Where many are told of, larger facts are left out: a page of the largest would take gigabytes.
+LISTED_MAX_BYTES: Final = 64 * 1024
 # Shorter words would match nearly everything.
 WORDS_MIN: Final = 3
 _DOT = re.compile(r"(?<!\\)\.")
@@ -118,6 +121,19 @@ def facts_of(instance_id: UUID, *, environments: Environments = None) -> Instanc
     if instance is None:
         raise NotFound(f"instance {instance_id} was not found", code="instance_not_found")
     return known_facts(instance) or InstanceFacts(instance=instance)
+
+
+def listed_facts(instances: Collection[Instance]) -> dict[UUID, InstanceFacts]:
+    """The facts of many; `facts` of those larger than LISTED_MAX_BYTES is None. One query, none for no instances."""
+    if not instances:
+        return {}
+    rows = InstanceFacts.objects.filter(pk__in=[instance.pk for instance in instances]).values_list(
+        "pk", "facts_bytes", "changed_at", Case(When(facts_bytes__lte=LISTED_MAX_BYTES, then="facts"))
+    )
+    return {
+        pk: InstanceFacts(instance_id=pk, facts_bytes=size, changed_at=changed_at, facts=facts)
+        for pk, size, changed_at, facts in rows
+    }
 
 
 def known_facts(instance: Instance) -> InstanceFacts | None:

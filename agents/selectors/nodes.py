@@ -28,14 +28,17 @@ COMPONENT_EVENTS = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeRecord:
-    """A node with all that the registry tells of it. `reported_at` is by the portal's clock, the other by its own."""
+    """A node with all that the registry tells of it. `reported_at` is by the portal's clock, the other by its own.
+
+    `meta_data` is None where it was too large to be read along with that of others.
+    """
 
     id: str
     name: str
     type: str
     version: str
     connectivity: Connectivity
-    meta_data: dict[str, Any]
+    meta_data: dict[str, Any] | None
     config: dict[str, Any]
     label: list[str]
     health: dict[str, dict[str, Any]]

@@ -55,12 +55,12 @@ def write_changed_facts(said: Iterable[tuple[UUID, Mapping[str, object], str]]) 
     Network addresses are not looked for. Cost: one statement where something changed, none otherwise.
     """
     now = timezone.now()
-    changed: list[tuple[UUID, Facts, str, object]] = []
+    changed: list[tuple[UUID, Facts, str, int, object]] = []
     for instance_id, facts, stored in said:
-        kept, digest = _storable(facts)
+        kept, digest, facts_bytes = _storable(facts)
         if digest != stored:
-            changed.append((instance_id, kept, digest, now))
-    upsert(InstanceFacts, ("instance_id", "facts", "digest", "changed_at"), changed)
+            changed.append((instance_id, kept, digest, facts_bytes, now))
+    upsert(InstanceFacts, ("instance_id", "facts", "digest", "facts_bytes", "changed_at"), changed)
     return {row[0] for row in changed}
 
 
@@ -81,11 +81,6 @@ def addresses_in(facts: Mapping[str, object]) -> list[str]:
     return sorted(burnt_in)[:ADDRESSES_MAX]
 
 
-def facts_bytes(facts: Mapping[str, object]) -> int:
-    """How large facts are as JSON; compare with FACTS_MAX_BYTES."""
-    return len(_encode(clean_json(facts)))
-
-
 def facts_of_hello(hello: Hello) -> Facts:
     """What a hello says of its process that stays the same when it is started again: process id and start do not."""
     return {
@@ -99,14 +94,14 @@ def facts_of_hello(hello: Hello) -> Facts:
     }
 
 
-def _storable(facts: Mapping[str, object]) -> tuple[Facts, str]:
-    """What is stored of facts, and its digest."""
+def _storable(facts: Mapping[str, object]) -> tuple[Facts, str, int]:
+    """What is stored of facts, its digest, and its size in bytes."""
     kept = cast("Facts", clean_json(facts))
     encoded = _encode(kept)
     if len(encoded) > FACTS_MAX_BYTES:
         kept = _cut(kept, len(encoded))
         encoded = _encode(kept)
-    return kept, hashlib.blake2b(encoded, digest_size=16).hexdigest()
+    return kept, hashlib.blake2b(encoded, digest_size=16).hexdigest(), len(encoded)
 
 
 def _cut(facts: Facts, whole_bytes: int) -> Facts:

@@ -11,7 +11,7 @@ from django.utils import timezone
 from agents.models import Event, Instance, Node
 from agents.models.event import EventKind
 from agents.models.instance import Connectivity, Health
-from agents.selectors.nodes import NodeRecord, record_of, unknown_node
+from agents.selectors.nodes import NodeRecord, node_by_id, record_of, unknown_node
 from agents.selectors.visibility import Environments
 from agents.services.archive import restore_heard
 from agents.services.errors import LEAVING, InstanceLeaving
@@ -50,6 +50,8 @@ def record_report(report: StatusReport) -> NodeRecord:
         raise unknown_node(report.node_id)
     if isinstance(record, InstanceLeaving):
         raise record
+    if record.meta_data is None:
+        return node_by_id(report.node_id, report.environments)
     return record
 
 

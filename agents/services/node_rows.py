@@ -12,6 +12,7 @@ from django.db import DEFAULT_DB_ALIAS, connections, models
 
 from agents.models import Instance, InstanceFacts, Node, Service
 from agents.models.instance import Dialect
+from agents.selectors.facts import LISTED_MAX_BYTES
 from controlplane.common.database import any_of, typed_rows
 
 Columns: TypeAlias = "tuple[models.Field[Any, Any], ...]"
@@ -51,8 +52,8 @@ _LOCKS: Final = {"postgresql": " FOR NO KEY UPDATE OF i, n"}
 def locked_nodes(node_ids: Collection[str]) -> list[Instance]:
     """The instances of nodes with these ids, locked in the order of their keys.
 
-    Each with `service`, `node` and, where it has any, `facts`; any other column costs a query. Call it inside a
-    transaction.
+    Each with `service`, `node` and, where it has any, `facts`; any other column costs a query. What the facts say is
+    None where they are larger than LISTED_MAX_BYTES, since a batch is many. Call it inside a transaction.
     """
     vendor = connections[DEFAULT_DB_ALIAS].vendor
     condition, parameters = any_of(list(node_ids))
@@ -64,7 +65,8 @@ def locked_nodes(node_ids: Collection[str]) -> list[Instance]:
 def _statement(vendor: str) -> str:  # noqa: ARG001 -- the key
     """The statement up to the ids."""
     quote = connections[DEFAULT_DB_ALIAS].ops.quote_name
-    columns = (f"{alias}.{quote(str(field.column))}" for alias, fields in _READ.items() for field in fields)
+    columns = [f"{alias}.{quote(str(field.column))}" for alias, fields in _READ.items() for field in fields]
+    columns[-1] = f"CASE WHEN f.facts_bytes <= {LISTED_MAX_BYTES} THEN {columns[-1]} END"
     tables = {alias: f"{quote(fields[0].model._meta.db_table)} {alias}" for alias, fields in _READ.items()}
     return (
         f"SELECT {', '.join(columns)} FROM {tables['i']} JOIN {tables['n']} ON n.instance_id = i.id "  # noqa: S608 -- code

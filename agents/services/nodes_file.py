@@ -1,8 +1,9 @@
 """nodes.json: the online nodes, written for other programs to read. Source: argus contract, nodes.json.
 
 Every process that serves or works keeps the file with a thread of its own: at its start, soon after a change that it
-made itself, and every SCHEDULER_INTERVAL_SECONDS. The row of NodesFile is the lock, so that one of them writes at a
-time; what is written is read while it is held, so that an older list never comes over a newer one.
+made itself, and every SCHEDULER_INTERVAL_SECONDS. One of them writes at a time, by the lock of the row of NodesFile, or
+of a file where the database is SQLite; what is written is read while it is held, so that an older list never comes over a
+newer one.
 """
 
 import json
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 from django.conf import settings
-from django.db import DatabaseError, OperationalError, close_old_connections, transaction
+from django.db import DatabaseError, OperationalError, close_old_connections, connection, transaction
 from django.utils import timezone
 
 from agents.models import NodesFile
@@ -27,7 +28,7 @@ from agents.models.event import EventKind
 from agents.selectors.discovery import ListedNode, listed_nodes
 from agents.services.events import NewEvent, portal_event, record_events
 from controlplane.common.database import is_lock_timeout, lock_timeout
-from controlplane.common.files import discard_file, holds, publish_file, remove_leftovers, stage_file
+from controlplane.common.files import discard_file, file_lock, holds, publish_file, remove_leftovers, stage_file
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +68,8 @@ def write_nodes_file() -> Outcome:
     Raises DatabaseError where the database does not answer. Cost: one query for all nodes, one row written.
     """
     path = Path(os.path.realpath(settings.METRIC_NODES_JSON_PATH))
+    if connection.vendor == "sqlite":
+        return _write_by_lock_file(path)
     try:
         with transaction.atomic():
             return _write(_locked_row(), path)
@@ -77,29 +80,40 @@ def write_nodes_file() -> Outcome:
 
 
 def _locked_row() -> NodesFile:
-    """The row, held until the transaction ends. SQLite's transactions begin with the lock of the whole database."""
+    """The row, held until the transaction ends."""
     lock_timeout(_LOCK_WAIT_MS)
     row, _made = NodesFile.objects.select_for_update().get_or_create(pk=_ROW)
     return row
+
+
+def _write_by_lock_file(path: Path) -> Outcome:
+    """A transaction would keep the whole database to itself for as long as a slow or hanging file system takes."""
+    with file_lock(settings.DATA_DIR / "nodes-file.lock", wait_s=_LOCK_WAIT_MS / 1000) as is_held:
+        if not is_held:
+            return Outcome.BUSY
+        row, _made = NodesFile.objects.get_or_create(pk=_ROW)
+        return _write(row, path)
 
 
 def _write(row: NodesFile, path: Path) -> Outcome:
     row.path, row.checked_at = str(path), timezone.now()
     nodes = list(listed_nodes())
     content = nodes_json(nodes)
+    outcome, failure = Outcome.UNCHANGED, ""
     try:
         remove_leftovers(path)
-        outcome = Outcome.UNCHANGED
         if not holds(path, content):
             _replace(row, path, content)
             row.written_at, outcome = row.checked_at, Outcome.WRITTEN
     except OSError as error:
-        _note_failure(row, f"{path}: {error.strerror or error}")
-        outcome = Outcome.FAILED
-    else:
-        row.node_count = len(nodes)
-        _note_success(row)
-    row.save()
+        outcome, failure = Outcome.FAILED, f"{path}: {error.strerror or error}"
+    with transaction.atomic(savepoint=False):
+        if failure:
+            _note_failure(row, failure)
+        else:
+            row.node_count = len(nodes)
+            _note_success(row)
+        row.save()
     return outcome
 
 

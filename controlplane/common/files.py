@@ -4,12 +4,16 @@ Callers hold a lock of their own: two writers of one file at once would take eac
 """
 
 import errno
+import fcntl
 import os
 import stat
 import tempfile
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+_LOCK_LOOK_S = 0.05
 # What a file system says that cannot make a folder durable; the rename is then as durable as it gets there.
 _FOLDER_UNSYNCABLE = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF})
 
@@ -22,6 +26,28 @@ def holds(path: Path, content: bytes) -> bool:
         return stat.S_ISREG(found.st_mode) and found.st_size == len(content) and path.read_bytes() == content
     except OSError:
         return False
+
+
+@contextmanager
+def file_lock(path: Path, *, wait_s: float) -> Iterator[bool]:
+    """Hold the lock of this name against other threads and processes; False where another has it for so long.
+
+    The file stays and is empty. Raises OSError where it cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + wait_s
+    with path.open("a", encoding="ascii") as lock:
+        while not (is_held := _try_lock(lock.fileno())) and time.monotonic() < until:
+            time.sleep(_LOCK_LOOK_S)
+        yield is_held
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def stage_file(path: Path, content: bytes, *, mode: int) -> Path:

@@ -1,5 +1,6 @@
 """Facts of instances: stored as they came, only where they changed, and within bounds."""
 
+import json
 import uuid
 from dataclasses import replace
 
@@ -9,11 +10,13 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from agents.models import InstanceFacts, Replica
-from agents.services.inventory import CUT_KEY, FACTS_MAX_BYTES, facts_bytes, store_facts
+from agents.selectors.facts import LISTED_MAX_BYTES
+from agents.services.inventory import CUT_KEY, FACTS_MAX_BYTES, store_facts
 from agents.services.replicas import start_replica
 from agents.services.sessions import open_sessions
 from tests.factories.agents import InstanceFactory
 from tests.integration.agents.test_opening import opening
+from tests.integration.api_client import api_as
 
 HOST = {"hostname": "host-1", "cpu_number": 8, "nested": {"disks": [{"size": 1.5}]}, "gpu": None}
 
@@ -58,6 +61,10 @@ def test_only_what_changed_is_written(db):
     assert changed == {instances[0].pk}
 
 
+def json_bytes(facts):
+    return len(msgspec.json.encode(facts))
+
+
 def test_what_no_database_keeps_is_replaced(instance):
     store_facts([(instance.pk, {"nul\x00": "a\x00b\ud800", "nan": float("nan"), "huge": 10**30, "set": {1}})])
 
@@ -82,12 +89,38 @@ def test_facts_that_are_too_large_are_cut_and_say_so(instance, ballast):
 
     stored = InstanceFacts.objects.get(pk=instance.pk).facts
     mark = stored.pop(CUT_KEY)
-    assert facts_bytes(stored | {CUT_KEY: mark}) <= FACTS_MAX_BYTES
+    assert json_bytes(stored | {CUT_KEY: mark}) <= FACTS_MAX_BYTES
     assert stored.items() >= HOST.items()
     assert all(whole[name] == value for name, value in stored.items())
-    assert (mark["bytes"], mark["entries"]) == (facts_bytes(whole), len(whole) - len(stored))
+    assert (mark["bytes"], mark["entries"]) == (json_bytes(whole), len(whole) - len(stored))
     assert 0 < len(mark["names"]) <= 20
     assert store_facts([(instance.pk, whole)]) == set()
+    assert InstanceFacts.objects.get(pk=instance.pk).facts_bytes == json_bytes(stored | {CUT_KEY: mark})
+
+
+def test_large_facts_are_left_out_where_many_are_told_of(instance):
+    large, silent = InstanceFactory(), InstanceFactory()
+    store_facts([(instance.pk, HOST), (large.pk, {"ballast": "x" * LISTED_MAX_BYTES})])
+    api = api_as("viewer")
+
+    listed = {item["id"]: item for item in api.get("/api/v1/inventory").json()["items"]}
+
+    told = {key: (listed[str(each.pk)]["facts"], listed[str(each.pk)]["facts_bytes"]) for key, each in {"small": instance, "large": large, "silent": silent}.items()}
+    assert told == {"small": (HOST, json_bytes(HOST)), "large": (None, LISTED_MAX_BYTES + 14), "silent": ({}, 0)}
+    whole = api.get(f"/api/v1/instances/{large.pk}/facts").json()["facts"]
+    assert len(whole["ballast"]) == LISTED_MAX_BYTES
+    lines = b"".join(api.get("/api/v1/inventory?format=ndjson&fields=id,facts").streaming_content).splitlines()
+    assert {each["id"]: each["facts"] for each in map(json.loads, lines)}[str(large.pk)] is None
+
+
+def test_facts_that_nobody_asked_for_are_not_read(instance):
+    store_facts([(instance.pk, HOST)])
+    api = api_as("viewer")
+
+    with CaptureQueriesContext(connection) as queries:
+        api.get("/api/v1/inventory?fields=id")
+
+    assert not [each for each in queries if "facts" in each["sql"]]
 
 
 def test_a_hello_stores_what_outlives_the_process(replica):

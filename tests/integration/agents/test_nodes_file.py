@@ -19,6 +19,7 @@ from agents.services.nodes_file import (
     nodes_file_changed,
     write_nodes_file,
 )
+from controlplane.common.files import file_lock
 from tests.e2e.harness.waiting import eventually
 from tests.integration.agents.listed import make_node
 
@@ -76,8 +77,8 @@ def test_file_takes_the_same_number_of_queries_for_any_fleet(path, count, django
     for number in range(count):
         make_node(number)
 
-    # The savepoint's two, the row, all nodes, twice the row; PostgreSQL is told how long to wait.
-    with django_assert_num_queries(7 if connection.vendor == "postgresql" else 6):
+    # The row, all nodes, twice the row; on PostgreSQL the savepoint's two, and how long to wait.
+    with django_assert_num_queries(7 if connection.vendor == "postgresql" else 4):
         write_nodes_file()
 
 
@@ -228,6 +229,27 @@ def test_writer_that_hangs_does_not_hold_up_the_others(path, monkeypatch):
 
     done.set()
     other.join()
+    assert write_nodes_file() is Outcome.UNCHANGED
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL has locks of rows")
+@pytest.mark.django_db(transaction=True)
+def test_slow_file_system_does_not_hold_the_whole_database(path, settings, monkeypatch):
+    in_transaction = []
+    stage = nodes_file.stage_file
+
+    def slow(*args, **named):
+        in_transaction.append(connection.in_atomic_block)
+        return stage(*args, **named)
+
+    monkeypatch.setattr(nodes_file, "stage_file", slow)
+    assert write_nodes_file() is Outcome.WRITTEN
+    assert in_transaction == [False]
+
+    monkeypatch.setattr(nodes_file, "_LOCK_WAIT_MS", 50)
+    with file_lock(settings.DATA_DIR / "nodes-file.lock", wait_s=0) as is_held:
+        assert is_held
+        assert write_nodes_file() is Outcome.BUSY
     assert write_nodes_file() is Outcome.UNCHANGED
 
 

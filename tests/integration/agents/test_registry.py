@@ -8,6 +8,8 @@ from django.utils import timezone
 
 from agents.gateways.argus import views
 from agents.models import Event, Instance, InstanceFacts, InstanceLabels, Node, NodeCounter, Service
+from agents.selectors.facts import LISTED_MAX_BYTES
+from agents.services.node_reports import StatusReport, record_reports
 from controlplane.common.throttling import SenderThrottle
 from tests.integration.agents.registry import BASE, HEALTH, META_DATA, TIMESTAMP, Registry, registration
 from tests.integration.api_client import api_as
@@ -460,6 +462,22 @@ def test_report_that_comes_twice_changes_nothing_but_its_time(registry):
         key: value for key, value in first.items() if key not in told
     }
     assert kinds() == ["instance.registered", "instance.online"]
+
+
+def test_large_meta_data_come_back_whole_though_no_batch_reads_them(registry):
+    node = registry.registered(meta_data={"ballast": "x" * LISTED_MAX_BYTES})
+    registry.report(node["id"])
+    small = registry.registered("db-2")
+    registry.report(small["id"])
+
+    answers = record_reports([_report(node["id"]), _report(small["id"])])
+
+    assert [answer.meta_data for answer in answers] == [None, META_DATA]
+    assert registry.report(node["id"]).json()["meta_data"] == {"ballast": "x" * LISTED_MAX_BYTES}
+
+
+def _report(node_id):
+    return StatusReport(node_id=node_id, reported_at=timezone.now(), health=HEALTH)
 
 
 def test_going_online_is_an_event_with_old_new_and_reason(registry):
