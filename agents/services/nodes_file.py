@@ -2,8 +2,8 @@
 
 Every process that serves or works keeps the file with a thread of its own: at its start, soon after a change that it
 made itself, and every SCHEDULER_INTERVAL_SECONDS. One of them writes at a time, by the lock of the row of NodesFile, or
-of a file where the database is SQLite; what is written is read while it is held, so that an older list never comes over a
-newer one.
+of a file where the database is SQLite; what is written is read while it is held, so that an older list never comes over
+a newer one.
 """
 
 import json
