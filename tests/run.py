@@ -63,7 +63,7 @@ def _pytest(title: str, arguments: list[str], servers: dict[str, str]) -> int:
 def _spread(arguments: list[str]) -> list[str]:
     """Two workers where the machine has two cores: one has the tests that share a running portal, one all others."""
     is_chosen = any(each.startswith(("-n", "--numprocesses", "-p", "--pdb")) for each in arguments)
-    return [] if is_chosen or (os.cpu_count() or 1) < 2 else ["-n", "2", "--dist", "loadgroup"]
+    return [] if is_chosen or (os.cpu_count() or 1) < 2 else ["-n", "2"]
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

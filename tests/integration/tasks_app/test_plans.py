@@ -21,8 +21,10 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.needs_postgre
 SIZE = Size(services=40, instances=2500, sessions=5000, commands=10_000, events=120_000, windows=60_000)
 # Instances are read whole where the totals of all are shown, and only there.
 BIG = tuple(model._meta.db_table for model in (Event, MetricWindow, Command, Session))
-# What a query may read and not use: a count reaches 20,000 rows beyond its page.
+# What a query may read and not use: so many rows, or so many for each that it uses. A count reaches 20,000 rows beyond
+# its page, and where a good part of all is meant, going through all by time is the fastest way to them.
 WASTED_MAX = 2_000
+WASTED_PER_USED_MAX = 4
 # A partition or a table of fewer rows is read at once by any plan.
 SMALL = 1_000
 
@@ -149,6 +151,7 @@ def test_no_list_reads_many_rows_that_it_has_no_use_for(queries):
         if sql.startswith("SELECT")
         for node in scans(sql)
         if (removed := node.get("Rows Removed by Filter", 0) * node["Actual Loops"]) > WASTED_MAX
+        and removed > node["Actual Rows"] * node["Actual Loops"] * WASTED_PER_USED_MAX
     }
 
     assert wasted == set()
