@@ -404,12 +404,19 @@ def published(**changes):
         "connections_refused": {"unauthorized": 8},
         "sessions_opened": 9,
         "sessions_ended": {"superseded": 4},
+        "frames_per_s": 2.5,
     }
     figures = {
         "connections": 11,
         "queues": {"ingest": queue},
         "traffic": traffic,
-        "gauges": {"event_streams": 2},
+        "gauges": {
+            "event_streams": 2,
+            "logins_succeeded": 7,
+            "logins_failed": 3,
+            "logins_refused": 2,
+            "logins_lockouts": 1,
+        },
         "latency": {"database_s": 0.001, "redis_s": 0.002},
     }
     return figures | changes
