@@ -1,6 +1,6 @@
 """What agent tokens and API tokens share on the console: made by a form, the secret shown once, revoked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -75,6 +75,10 @@ class TokenAdmin(PageAdmin):
         """Revoke the token; False if it was revoked before."""
         raise NotImplementedError
 
+    def sessions_cut(self, tokens: Collection[Any]) -> Mapping[Any, int]:
+        """How many open sessions end with each token, by its key; a token that holds none is left out."""
+        return {}
+
     @admin.display(description=_("State"))
     def state(self, row: Any) -> SafeString:
         return badge("token", state_of(row, timezone.now()))
@@ -133,6 +137,7 @@ class TokenAdmin(PageAdmin):
         return {
             "state": state_of(obj, timezone.now()),
             "may_revoke": obj.revoked_at is None and self.has_revoke_permission(request),
+            "sessions_cut": sum(self.sessions_cut([obj]).values()) if obj.revoked_at is None else 0,
         }
 
     def get_page_urls(self) -> list[tuple[str, str, Callable[..., HttpResponse]]]:
@@ -156,11 +161,13 @@ class TokenAdmin(PageAdmin):
         tokens = list(queryset)
         if "confirm" not in request.POST:
             request.current_app = self.admin_site.name
+            now, cut = timezone.now(), self.sessions_cut(tokens)
             context = {
                 **self.admin_site.each_context(request),
                 "opts": self.opts,
                 "title": gettext("Revoke selected tokens"),
-                "tokens": [(token, state_of(token, timezone.now())) for token in tokens],
+                "tokens": [(token, state_of(token, now), cut.get(token.pk, 0)) for token in tokens],
+                "sessions_cut": sum(cut.values()),
                 "action_checkbox_name": ACTION_CHECKBOX_NAME,
             }
             return TemplateResponse(request, "admin/console/confirm_revoke.html", context)
