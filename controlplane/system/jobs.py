@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from django.conf import settings
+from django.utils.translation import gettext
 from django_celery_beat.models import PeriodicTask
 
 from agents.models import BackgroundJob
@@ -106,5 +107,4 @@ def _other_job(row: PeriodicTask, now: datetime) -> Job:
 
 
 def _every(every: timedelta) -> str:
-    seconds = every.total_seconds()
-    return f"{seconds:g} s"
+    return gettext("%s s") % f"{every.total_seconds():g}"

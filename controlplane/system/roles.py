@@ -84,9 +84,14 @@ def _rights_of_pages(rules: ModelRules) -> Iterator[Right]:
 def _rights_of_actions(model: Any, rules: ModelRules) -> Iterator[Right]:
     site_admin = admin.site._registry[model]  # noqa: SLF001 -- public only from Django 6 on
     for name, least in rules.actions.items():
+        stem = name.removesuffix("_selected")
+        if stem != name and (stem in rules.pages or stem in VERBS):
+            # The same for several at once.
+            continue
         found = site_admin.get_action(name)
         words = str(found[2]) if found is not None else name.replace("_", " ")
-        yield Right(words % {"verbose_name_plural": model._meta.verbose_name_plural}, least)
+        words = words % {"verbose_name_plural": model._meta.verbose_name_plural}
+        yield Right(words[:1].lower() + words[1:], least)
 
 
 def rule_words(rule: Rule) -> str:
