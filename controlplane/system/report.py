@@ -17,11 +17,10 @@ TABLES_TOLD: Final = 200
 def system_report(look: Look) -> dict[str, Any]:
     """Everything, as plain values. About twenty-five queries, whatever the size of the fleet."""
     findings = look.findings
-    running = [each.started_at for each in look.processes if each.state == "running"]
     return {
         "at": look.now,
         "versions": asdict(versions()),
-        "up_since": min(running, default=None),
+        "up_since": look.up_since,
         "findings": [asdict(each) for each in findings],
         "processes": [asdict(each) for each in look.processes],
         "servers": [asdict(each) for each in look.reaches],

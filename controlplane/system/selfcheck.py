@@ -35,6 +35,11 @@ class Look:
     def processes(self) -> list[Process]:
         return processes(self.now)
 
+    @property
+    def up_since(self) -> datetime | None:
+        """When the oldest process that runs was started."""
+        return min((each.started_at for each in self.processes if each.state == "running"), default=None)
+
     @cached_property
     def jobs(self) -> list[Job]:
         return jobs(self.now)

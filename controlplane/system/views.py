@@ -30,6 +30,7 @@ def system_page(request: HttpRequest) -> HttpResponse:
         "title": translation.gettext("State of the portal"),
         "is_fullwidth": "1",
         "versions": versions(),
+        "up_since": look.up_since,
         "configuration": configuration,
         "changed_count": sum(1 for each in configuration if each.is_set),
         "kept": look.kept,

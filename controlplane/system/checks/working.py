@@ -11,7 +11,7 @@ from django.utils.translation import gettext
 from agents.models import Replica, Session
 from agents.models.event import EventKind
 from agents.selectors.events import notable_events
-from agents.selectors.nodes_file import nodes_file_state
+from agents.selectors.nodes_file import NodesFileState, nodes_file_state
 from controlplane.console.formatting import duration
 from controlplane.system.findings import Finding, named
 from controlplane.system.jobs import Job
@@ -154,11 +154,20 @@ def _nodes_json(now: datetime) -> Iterator[Finding]:
             "nodes_json",
             "warning",
             gettext("nodes.json is not up to date"),
-            state.detail,
+            _why_not(state),
             gettext("Make its folder writable for the user of the portal, or name another."),
             "METRIC_NODES_JSON_PATH",
             state.meta.get("failing_since") or state.meta.get("checked_at"),
         )
+
+
+def _why_not(state: NodesFileState) -> str:
+    """The same as the probes say, in the language of the reader."""
+    if "failing_since" in state.meta:
+        return gettext("It cannot be written: %s") % state.detail.partition(". ")[2]
+    if state.meta:
+        return gettext("No process looks after it.")
+    return gettext("It has never been written.")
 
 
 def _old_protocol(now: datetime) -> Iterator[Finding]:
