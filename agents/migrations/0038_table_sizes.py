@@ -1,8 +1,9 @@
+import django.db.models.deletion
 from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    """What the tables take over time, and what retention removed from them."""
+    """What the tables take over time, what retention removed from them, and who used a token last."""
 
     dependencies = [
         ('agents', '0037_archives_and_removals'),
@@ -39,5 +40,14 @@ class Migration(migrations.Migration):
                 'default_permissions': (),
                 'constraints': [models.UniqueConstraint(fields=('taken_at', 'table'), name='tablesize_once')],
             },
+        ),
+        migrations.AlterField(
+            model_name='session',
+            name='token',
+            field=models.ForeignKey(blank=True, db_index=False, help_text='Empty where the token came from the environment.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='sessions', to='agents.agenttoken', verbose_name='token'),
+        ),
+        migrations.AddIndex(
+            model_name='session',
+            index=models.Index(fields=['token', '-connected_at', '-id'], name='session_token_newest'),
         ),
     ]

@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from agents.models import RetentionResult, TableSize
+from agents.models import RetentionResult, Session, TableSize
 from agents.selectors.sizes import growth, sizes_now
 from agents.services.sizes import SIZES_KEPT, measure_sizes, note_removed
 from controlplane.access.models import ApiToken, ConsoleSession
@@ -321,6 +321,18 @@ def test_tokens_of_agents_are_told_with_who_used_them_last():
     page = text_of(console_as("admin").get(ACCESS))
     assert "10.0.0.2" in page
     assert "1.4.2" in page
+
+
+@pytest.mark.needs_postgres
+def test_who_used_a_token_last_is_read_from_an_index():
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("SET LOCAL enable_bitmapscan = off")
+
+    plan = Session.objects.filter(token=AgentTokenFactory()).order_by("-connected_at", "-id").values("pk")[:1].explain()
+
+    assert "session_token_newest" in plan
+    assert "Sort" not in plan
 
 
 def test_an_api_token_is_told_with_when_and_from_where_it_was_used():
