@@ -15,6 +15,8 @@ from controlplane.celery import app as celery_app
 ROUNDS_MISSED: Final = 3
 # Schedules of people that are told one by one.
 OTHERS_SHOWN: Final = 50
+# Beat looks once a second; who waits for longer waits for a beat that does not run.
+OVERDUE_AFTER: Final = timedelta(minutes=1)
 JobState = Literal["ok", "failing", "overdue", "never", "off"]
 
 
@@ -87,11 +89,13 @@ def _state(row: BackgroundJob, now: datetime, silent_for: timedelta) -> JobState
 
 def _other_job(row: PeriodicTask, now: datetime) -> Job:
     """Beat knows when it rang; whoever works on it tells nobody how that ended."""
-    due_in, next_at = None, None
+    state: JobState = "ok" if row.last_run_at else "never"
+    next_at = None
     if row.enabled and row.scheduler is not None:
         due_in = row.schedule.remaining_estimate(row.last_run_at or row.date_changed or now)
         next_at = max(now, now + due_in)
-    state: JobState = "ok" if row.last_run_at else "never"
+        if due_in < -OVERDUE_AFTER:
+            state = "overdue"
     return Job(
         name=row.name,
         is_own=False,

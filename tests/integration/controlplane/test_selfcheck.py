@@ -438,11 +438,13 @@ def test_schedules_of_people_are_told_with_their_next_start():
     last = timezone.now() - timedelta(minutes=20)
     PeriodicTask.objects.create(name="mine", task="a.b", interval=every, last_run_at=last)
     PeriodicTask.objects.create(name="off", task="a.b", interval=every, enabled=False)
+    PeriodicTask.objects.create(name="late", task="a.b", interval=every, last_run_at=last - timedelta(hours=1))
 
     told = {each.name: each for each in jobs(timezone.now()) if not each.is_own}
 
     assert abs(told["mine"].next_at - (last + timedelta(hours=1))) < timedelta(seconds=5)
-    assert (told["mine"].state, told["off"].state, told["off"].next_at) == ("ok", "off", None)
+    assert (told["mine"].state, told["off"].state, told["late"].state) == ("ok", "off", "overdue")
+    assert told["off"].next_at is None
 
 
 # --- the command
