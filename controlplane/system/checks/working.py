@@ -27,12 +27,13 @@ REFUSALS_COUNT_FOR = timedelta(days=1)
 
 
 def check_working(now: datetime, processes: Sequence[Process], jobs: Iterable[Job]) -> Iterator[Finding]:
-    """Four queries."""
-    yield from _missing_parts(processes)
+    """Four queries. Where nobody runs jobs, that is all that is said of those that did not run."""
+    missing = list(_missing_parts(processes))
+    yield from missing
     yield from _silent(processes)
     yield from _shared_wrongly(processes)
     yield from _ingest(processes)
-    yield from _jobs(jobs)
+    yield from _jobs(jobs, are_run={"no_worker", "no_beat"}.isdisjoint(each.code for each in missing))
     yield from _nodes_json(now)
     yield from _old_protocol(now)
 
@@ -125,9 +126,10 @@ def _ingest(processes: Sequence[Process]) -> Iterator[Finding]:
         )
 
 
-def _jobs(jobs: Iterable[Job]) -> Iterator[Finding]:
+def _jobs(jobs: Iterable[Job], *, are_run: bool) -> Iterator[Finding]:
+    told = {"failing", "overdue", "never"} if are_run else {"failing"}
     for job in jobs:
-        if not job.is_own or job.state not in {"failing", "overdue", "never"}:
+        if not job.is_own or job.state not in told:
             continue
         if job.state == "failing":
             title, detail = gettext("The background job %s fails") % job.name, job.last_error

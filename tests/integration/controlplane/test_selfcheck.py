@@ -251,6 +251,15 @@ def test_a_part_that_nobody_runs(kind):
     assert finding.do == f"python manage.py {kind}"
 
 
+@pytest.mark.parametrize("kind", ["worker", "beat"])
+def test_jobs_that_nobody_runs_are_no_findings_of_their_own(kind):
+    Replica.objects.filter(kind=kind).delete()
+    BackgroundJob.objects.update(last_succeeded_at=timezone.now() - timedelta(hours=1))
+    BackgroundJob.objects.filter(name="judge-nodes").update(last_error="ValueError: no")
+
+    assert set(found()) == {f"no_{kind}", "job_failing"}
+
+
 def test_a_process_that_fell_silent():
     seen = timezone.now() - timedelta(minutes=5)
     row = ReplicaFactory(kind="web", pid=99, last_seen_at=seen)
