@@ -1,7 +1,7 @@
 """What agent tokens and API tokens share on the console: made by a form, the secret shown once, revoked."""
 
 from collections.abc import Callable, Collection, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django import forms
@@ -22,6 +22,10 @@ from controlplane.common.tokens import STATES, in_state, state_of
 from controlplane.console.admin import ModelAdmin, PageAdmin
 from controlplane.console.formatting import NOTHING, admin_url, age, badge
 
+# Usable tokens that expire within this are shown as such, and the self-check tells of them.
+EXPIRES_WITHIN = timedelta(days=14)
+IDLE_AFTER = timedelta(days=30)
+
 
 class TokenStateFilter(admin.SimpleListFilter):
     """Usable tokens, or those that open no door."""
@@ -35,6 +39,25 @@ class TokenStateFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
         state = self.value()
         return queryset.filter(in_state(state, timezone.now())) if state in STATES else queryset
+
+
+class TokenUseFilter(admin.SimpleListFilter):
+    """Tokens that somebody should look after: nobody shows them, or they will be refused soon."""
+
+    title = _("use")
+    parameter_name = "use"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("never", _("Never used")), ("idle", _("Not used for 30 days")), ("expiring", _("Expires soon"))]
+
+    def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
+        now = timezone.now()
+        chosen = {
+            "never": models.Q(last_used_at=None),
+            "idle": models.Q(last_used_at__lt=now - IDLE_AFTER),
+            "expiring": models.Q(expires_at__lte=now + EXPIRES_WITHIN),
+        }.get(self.value() or "")
+        return queryset if chosen is None else queryset.filter(chosen, in_state("usable", now))
 
 
 class TokenForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -61,7 +84,7 @@ class TokenAdmin(PageAdmin):
 
     form = TokenForm
     list_filter_submit = False
-    list_filter: ClassVar[tuple[Any, ...]] = (TokenStateFilter,)
+    list_filter: ClassVar[tuple[Any, ...]] = (TokenStateFilter, TokenUseFilter)
     search_fields: ClassVar[tuple[str, ...]] = ("name", "prefix")
     date_hierarchy = "created_at"
     actions = ("revoke_selected",)

@@ -12,7 +12,8 @@ from django.utils.translation import gettext
 from controlplane.access.admin import group_words
 from controlplane.access.policy import may_administer
 from controlplane.access.roles import Role
-from controlplane.system.checks.people import EXPIRES_WITHIN, UNUSED_FOR
+from controlplane.console.tokens import EXPIRES_WITHIN
+from controlplane.system.checks.people import UNUSED_FOR
 from controlplane.system.people import (
     TOKENS_SHOWN,
     USERS_SHOWN,

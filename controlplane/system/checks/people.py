@@ -12,9 +12,9 @@ from agents.models import AgentToken
 from controlplane.access.models import ApiToken
 from controlplane.access.roles import Role
 from controlplane.common.tokens import in_state
+from controlplane.console.tokens import EXPIRES_WITHIN
 from controlplane.system.findings import Finding, named
 
-EXPIRES_WITHIN = timedelta(days=14)
 UNUSED_FOR = timedelta(days=30)
 IDLE_AFTER = timedelta(days=90)
 # How far these are counted, and how many are named.

@@ -370,6 +370,20 @@ def test_what_expires_or_was_never_used_is_marked():
     assert "Never used" in text_of(page)
 
 
+@pytest.mark.parametrize(("use", "expected"), [("never", {"new", "soon"}), ("idle", {"idle"}), ("expiring", {"soon"})])
+def test_lists_of_tokens_can_be_narrowed_by_their_use(use, expected):
+    now = timezone.now()
+    AgentTokenFactory(name="new")
+    AgentTokenFactory(name="soon", expires_at=now + timedelta(days=13))
+    AgentTokenFactory(name="idle", last_used_at=now - timedelta(days=31))
+    AgentTokenFactory(name="busy", last_used_at=now, expires_at=now + timedelta(days=15))
+    AgentTokenFactory(name="gone", revoked_at=now)
+
+    page = console_as("admin").get("/admin/agents/agenttoken/", {"use": use})
+
+    assert {token.name for token in page.context["cl"].result_list} == expected
+
+
 def test_several_are_revoked_at_once_and_the_consequence_is_told_before():
     tokens = [AgentTokenFactory(), AgentTokenFactory()]
     for token in (tokens[0], tokens[0], tokens[1]):
