@@ -29,5 +29,6 @@ app.conf.beat_schedule = {
     "make-partitions": {"task": "tasks_app.tasks.make_partitions", "schedule": 5.0, "options": {"expires": 10}},
     "apply-retention": {"task": "tasks_app.tasks.apply_retention", "schedule": 5.0, "options": {"expires": 10}},
     "remove-forgotten": {"task": "tasks_app.tasks.remove_forgotten", "schedule": 5.0, "options": {"expires": 10}},
+    "measure-tables": {"task": "agents.tasks.measure_tables", "schedule": 5.0, "options": {"expires": 10}},
     "clean-logins": {"task": "controlplane.tasks.clean_logins", "schedule": 5.0, "options": {"expires": 10}},
 }

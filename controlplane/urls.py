@@ -20,6 +20,10 @@ from controlplane.common.rest.views import NotFoundView
 from controlplane.console.views import browsers_log_in, change_own_password, favicon, login_again
 from controlplane.health import healthz, node_healthz, node_readyz, readyz
 from controlplane.prometheus.views import metrics
+from controlplane.system.access_page import access_live, access_page
+from controlplane.system.api import SystemView
+from controlplane.system.roles import roles_page
+from controlplane.system.views import system_file, system_live, system_page
 
 # The script of the page is an answer of its own, since no inline script runs.
 _api_docs = csp_update(settings.CSP_OF_API_DOCS)(
@@ -44,6 +48,12 @@ urlpatterns = [
     path("admin/selectors/known/", admin.site.admin_view(selector_known), name="selector_known"),
     path("admin/selectors/matches/", admin.site.admin_view(selector_matches), name="selector_matches"),
     path("admin/fan-outs/send/", admin.site.admin_view(send_view), name="fan_out_send"),
+    path("admin/system/", admin.site.admin_view(system_page), name="system"),
+    path("admin/system/live/", admin.site.admin_view(system_live), name="system_live"),
+    path("admin/system/report.json", admin.site.admin_view(system_file), name="system_file"),
+    path("admin/access/", admin.site.admin_view(access_page), name="access"),
+    path("admin/access/live/", admin.site.admin_view(access_live), name="access_live"),
+    path("admin/access/roles/", admin.site.admin_view(roles_page), name="access_roles"),
     path("admin/language/", include("django.conf.urls.i18n")),
     path("admin/", admin.site.urls),
     path("api/v1/agents/presence", presence),
@@ -54,6 +64,7 @@ urlpatterns = [
     path("api/v1/", include("controlplane.access.api.urls")),
     path("api/v1/", include("agents.api.urls")),
     path("api/v1/", include("tasks_app.api.urls")),
+    path("api/v1/system", SystemView.as_view()),
     path("api/schema/", browsers_log_in(DocumentView.as_view()), name="api-schema"),
     path("api/docs/", _api_docs, name="api-docs"),
     re_path(UNKNOWN_ROUTE, NotFoundView.as_view()),

@@ -78,9 +78,17 @@ class ReplicaAdmin(PageAdmin):
         return {
             "state": process_state(obj, now=timezone.now()),
             "connections": obj.ingest.get("connections"),
+            "frames_per_s": obj.ingest.get("traffic", {}).get("frames_per_s"),
+            "streams": obj.ingest.get("gauges", {}).get("event_streams"),
+            "database_ms": _ms(obj.ingest.get("latency", {}).get("database_s")),
+            "redis_ms": _ms(obj.ingest.get("latency", {}).get("redis_s")),
             "queues": queue_figures(obj),
             "sessions": Session.objects.filter(replica=obj)
             .select_related("instance__service")
             .defer("capabilities", "accepted_capabilities")
             .order_by("-connected_at", "-id")[:SESSIONS_SHOWN],
         }
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else 1000 * seconds

@@ -1,5 +1,6 @@
 """Agent tokens: made here, shown once, revoked here."""
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from django import forms
@@ -16,8 +17,10 @@ from agents.models import AgentToken, Session
 from agents.models.instance import Dialect
 from agents.models.service import Environment
 from agents.selectors.services import other_environments
+from agents.selectors.tokens import open_sessions_by_token
 from agents.services.tokens import OFFERED_DIALECTS, create_agent_token, revoke_agent_token
 from controlplane.access.actors import actor_of
+from controlplane.console.formatting import admin_url, link
 from controlplane.console.tokens import TokenAdmin, TokenForm, environments_field, words
 
 SESSIONS_SHOWN = 20
@@ -52,9 +55,36 @@ class AgentTokenForm(TokenForm):
 @admin.register(AgentToken)
 class AgentTokenAdmin(TokenAdmin):
     form = AgentTokenForm
-    list_display = ("name", "state", "shown_prefix", "speaks", "speaks_for", "last_used", "expires", "created")
+    list_display = (
+        "name",
+        "state",
+        "shown_prefix",
+        "speaks",
+        "speaks_for",
+        "last_used",
+        "sessions_held",
+        "expires",
+        "created",
+    )
     page_template = "admin/agents/agenttoken/page.html"
     made_template = "admin/agents/agenttoken/made.html"
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """With the open sessions of the tokens on this page, counted together."""
+        shown = super().get_changelist_instance(request)
+        held = open_sessions_by_token(list(shown.result_list))
+        for row in shown.result_list:
+            row.held = held.get(row.pk, 0)
+        return shown
+
+    @admin.display(description=_("Open sessions"))
+    def sessions_held(self, row: Any) -> SafeString | str:
+        if not row.held:
+            return "0"
+        return link(admin_url("agents_session_changelist", token__id__exact=row.pk, status__exact="active"), row.held)
+
+    def sessions_cut(self, tokens: Collection[Any]) -> Mapping[Any, int]:
+        return open_sessions_by_token([token for token in tokens if token.revoked_at is None])
 
     @admin.display(description=_("Secret begins with"))
     def shown_prefix(self, row: AgentToken) -> SafeString:

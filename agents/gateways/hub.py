@@ -374,6 +374,7 @@ class Hub:
     async def _pulse(self) -> None:
         began = time.monotonic()
         self._pulses.append(began)
+        self.traffic.pulse(began)
         try:
             since = timezone.now() - _CUT_WINDOW
             found = await self.call(pulse, self.replica_id, since=since, ingest=self.snapshot())

@@ -13,6 +13,7 @@ from agents.models.removal import Removal
 from agents.models.replica import Replica
 from agents.models.service import Service
 from agents.models.session import Session
+from agents.models.storage import RetentionResult, TableSize
 from agents.models.token import AgentToken
 from agents.models.totals import CommandTotals
 
@@ -35,6 +36,8 @@ __all__ = [
     "NodesFile",
     "Removal",
     "Replica",
+    "RetentionResult",
     "Service",
     "Session",
+    "TableSize",
 ]

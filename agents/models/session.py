@@ -33,6 +33,8 @@ class Session(models.Model):
         on_delete=models.SET_NULL,
         null=True,
         blank=True,
+        # The one of `session_token_newest` begins with it.
+        db_index=False,
         related_name="sessions",
         verbose_name=_("token"),
         help_text=_("Empty where the token came from the environment."),
@@ -77,6 +79,8 @@ class Session(models.Model):
             models.Index(fields=("-connected_at", "-id"), name="session_newest"),
             models.Index(fields=("instance", "-connected_at"), name="session_instance_newest"),
             models.Index(fields=("service", "-connected_at", "-id"), name="session_service_newest"),
+            # Read by the pages of tokens: who used one last.
+            models.Index(fields=("token", "-connected_at", "-id"), name="session_token_newest"),
             # Both are read by every process each few seconds: which of my sessions are to be closed.
             models.Index(fields=("replica",), name="session_replica_active", condition=models.Q(status="active")),
             models.Index(fields=("replica", "disconnected_at"), name="session_replica_ended"),

@@ -21,17 +21,20 @@ class QueueFigures:
 
 
 def queue_figures(replica: Replica) -> list[QueueFigures]:
-    """The queues of a process at its last pulse; empty where it holds no agents or has published nothing yet."""
+    """The queues of a process at its last pulse; empty where it holds no agents or has published nothing yet.
+
+    What a process of another release does not publish is 0.
+    """
     return [
         QueueFigures(
             name=name,
-            waiting=figures["waiting"],
-            oldest_ms=1000 * figures["oldest_s"],
-            last_lag_ms=1000 * figures["last_lag_s"],
-            written=figures["written"],
-            poisoned=figures["poisoned"],
-            retries=figures["retries"],
-            failing_since=figures["failing_since"] and datetime.fromtimestamp(figures["failing_since"], tz=UTC),
+            waiting=figures.get("waiting", 0),
+            oldest_ms=1000 * figures.get("oldest_s", 0),
+            last_lag_ms=1000 * figures.get("last_lag_s", 0),
+            written=figures.get("written", 0),
+            poisoned=figures.get("poisoned", 0),
+            retries=figures.get("retries", 0),
+            failing_since=datetime.fromtimestamp(since, tz=UTC) if (since := figures.get("failing_since")) else None,
         )
         for name, figures in replica.ingest.get("queues", {}).items()
     ]

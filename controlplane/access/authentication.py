@@ -6,6 +6,7 @@ from rest_framework.authentication import BaseAuthentication, SessionAuthenticat
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from controlplane.access.actors import address_of
 from controlplane.access.models import ApiToken
 from controlplane.access.origins import ensure_own_origin
 from controlplane.access.services import SECRET_PREFIX, use_api_token
@@ -22,7 +23,7 @@ class ApiTokenAuthentication(BaseAuthentication):
         if scheme.lower() != "bearer":
             return None
         secret = secret.strip()
-        token = use_api_token(secret) if secret.startswith(SECRET_PREFIX) else None
+        token = use_api_token(secret, address=address_of(request)) if secret.startswith(SECRET_PREFIX) else None
         if token is None:
             raise AuthenticationFailed(UNKNOWN_TOKEN)
         return token.user, token

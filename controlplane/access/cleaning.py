@@ -11,6 +11,7 @@ from controlplane.access.models import ConsoleSession, FailedLogin, SuccessfulLo
 
 # Of each table in one run, in one statement; the next run goes on.
 BATCH_SIZE = 1000
+LOGINS_SETTING = "RETENTION_LOGINS_DAYS"
 
 
 def clean_logins(now: datetime | None = None) -> int:

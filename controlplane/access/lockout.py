@@ -33,6 +33,7 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
+from controlplane.access.login_counts import count_login
 from controlplane.access.models import FailedLogin, SuccessfulLogin
 from controlplane.access.sessions import keep_only_session
 from controlplane.common.clean import clean_text
@@ -204,6 +205,7 @@ def _begin(request: Any, username: str, now: datetime) -> Attempt:
         return Attempt(username, refused_until=now + timedelta(seconds=settings.CONSOLE_LOGIN_LOCKOUT_S))
     if number == settings.CONSOLE_LOGIN_MAX_FAILURES:
         FailedLogin.objects.filter(pk=failure.pk).update(locked_out=True)
+        count_login("lockouts")
     return Attempt(username, failure=failure)
 
 

@@ -15,6 +15,7 @@ from django.http import HttpRequest
 from controlplane.access.actors import address_of, surface_of
 from controlplane.access.backends import stored_username
 from controlplane.access.lockout import refused_for_s
+from controlplane.access.login_counts import count_login
 from controlplane.common.actors import Actor
 from controlplane.common.changes import Change, ChangeKind, change_of, record_changes
 from controlplane.common.clean import clean_text
@@ -31,6 +32,9 @@ _refused = TokenBucket(per_s=REFUSED_PER_S, burst=REFUSED_BURST, now=time.monoto
 
 @receiver(user_logged_in)
 def note_login(sender: object, request: HttpRequest | None, user: User, **kwargs: Any) -> None:  # noqa: ARG001
+    # Without a method no browser asked: a program of the portal's own opened the session.
+    if request is not None and request.method is not None:
+        count_login("succeeded")
     _note(ChangeKind.LOGGED_IN, request, user)
 
 
@@ -49,11 +53,12 @@ def note_refused_login(
 ) -> None:
     is_locked = request is not None and refused_for_s(request) > 0
     kind = ChangeKind.LOGIN_LOCKED if is_locked else ChangeKind.LOGIN_FAILED
+    if request is not None and request.method is not None:
+        count_login("refused" if is_locked else "failed")
     _note_refusal(kind, request, credentials.get("username"))
 
 
 def _note(kind: ChangeKind, request: HttpRequest | None, user: User) -> None:
-    # Without a method no browser asked: a program of the portal's own opened the session.
     if request is None or request.method is None:
         return
     actor = Actor(user.get_username(), user.pk, address=address_of(request), via=surface_of(request))

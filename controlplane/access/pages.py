@@ -37,6 +37,12 @@ PAGES: Final[Mapping[str, Mapping[str, Rule]]] = {
     APP_LIST: STAFF,
     "admin/inventory/": {"GET": Role.VIEWER},
     "admin/inventory/archive/": {"POST": Role.OPERATOR},
+    "admin/system/": {"GET": Role.ADMIN},
+    "admin/system/live/": {"GET": Role.ADMIN},
+    "admin/system/report.json": {"GET": Role.ADMIN},
+    "admin/access/": {"GET": Role.ADMIN},
+    "admin/access/live/": {"GET": Role.ADMIN},
+    "admin/access/roles/": STAFF,
     "admin/search/": STAFF,
     "admin/jsi18n/": STAFF,
     # And what it completes: it asks the admin of that model.

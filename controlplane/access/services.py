@@ -28,6 +28,7 @@ SECRET_BYTES = 32
 SHOWN_CHARACTERS = 12
 # A busy program must not cost a write per call.
 LAST_USED_RESOLUTION = timedelta(minutes=1)
+_ADDRESS_MAX_CHARS = 64
 
 
 @transaction.atomic
@@ -81,12 +82,12 @@ _FIND = """
 _FIND_BATCH = 100
 
 
-def use_api_token(secret: str) -> ApiToken | None:
+def use_api_token(secret: str, *, address: str = "") -> ApiToken | None:
     """The usable token with this secret, its active user and that user's role, in one query; None for any other.
 
     Token and user carry what tells them apart and what they may do; any other column costs a query. Notes that the
-    token was used, at most once per LAST_USED_RESOLUTION. In plain SQL, together with other requests of the same
-    moment, since every call of the API begins with it: the ORM spends a millisecond on the same.
+    token was used, and from where, at most once per LAST_USED_RESOLUTION. In plain SQL, together with other requests of
+    the same moment, since every call of the API begins with it: the ORM spends a millisecond on the same.
     """
     rows = _find_joined(hash_secret(secret))
     if not rows:
@@ -99,7 +100,7 @@ def use_api_token(secret: str) -> ApiToken | None:
     )
     token.user = user
     if is_stale:
-        _note_use(token_id, timezone.now())
+        _note_use(token_id, timezone.now(), address)
     return token
 
 
@@ -129,6 +130,6 @@ _USER_COLUMNS = ("id", "is_superuser", "username", "is_active")
 _TOKEN_COLUMNS = ("id", "name", "user_id", "scope", "environments")
 
 
-def _note_use(token_id: int, now: datetime) -> None:
+def _note_use(token_id: int, now: datetime, address: str) -> None:
     stale = Q(last_used_at=None) | Q(last_used_at__lte=now - LAST_USED_RESOLUTION)
-    ApiToken.objects.filter(stale, pk=token_id).update(last_used_at=now)
+    ApiToken.objects.filter(stale, pk=token_id).update(last_used_at=now, last_used_from=address[:_ADDRESS_MAX_CHARS])

@@ -124,6 +124,7 @@ API_ROUTES: Final[Mapping[str, Mapping[str, Rule]]] = {
     "api/v1/selectors/check": {"POST": Role.VIEWER},
     "api/v1/sessions": READ,
     "api/v1/ui/stream": READ,
+    "api/v1/system": {"GET": Role.ADMIN},
     "api/v1/history": READ,
     "api/v1/history/<name:event_id>": READ,
     # Everybody has one's own; whose others are, and how strong new ones may be, is asked beside the table.

@@ -6,6 +6,8 @@ secret may come from a file named by `<NAME>_FILE`. A bad value stops the start 
 
 import json
 import os
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -13,6 +15,37 @@ from django.core.exceptions import ImproperlyConfigured
 COMPATIBILITY_PREFIX = "ONESTEP_CP_"
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
+# What is never shown, whoever reads it; numbers by such names are limits.
+_SECRET_NAME = re.compile(r"SECRET|PASSWORD|TOKEN|CREDENTIAL|(?<![A-Z])KEY(?![A-Z])")
+_USER_OF_URL = re.compile(r"//[^/@\s]*@")
+HIDDEN = "***"
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One variable that was read: what is in effect, as text, and whether the environment sets it.
+
+    `value` is HIDDEN where it is secret and set to something; users and passwords in URLs always are.
+    """
+
+    name: str
+    value: str
+    is_set: bool
+    is_secret: bool
+
+
+_read: dict[str, Variable] = {}
+
+
+def variables() -> list[Variable]:
+    """Every variable that this process has read, by name."""
+    return [_read[name] for name in sorted(_read)]
+
+
+def _note(name: str, value: object, *, is_secret: bool = False) -> None:
+    shown = HIDDEN if is_secret and value else _USER_OF_URL.sub(f"//{HIDDEN}@", str(value))
+    is_set = raw(name) is not None or (is_secret and raw(f"{name}_FILE") is not None)
+    _read[name] = Variable(name, shown, is_set, is_secret)
 
 
 def raw(name: str) -> str | None:
@@ -22,15 +55,27 @@ def raw(name: str) -> str | None:
 
 
 def text(name: str, default: str = "") -> str:
+    found = _text(name, default)
+    _note(name, found, is_secret=_SECRET_NAME.search(name) is not None)
+    return found
+
+
+def _text(name: str, default: str) -> str:
     value = raw(name)
     return default if value is None else value.strip()
 
 
 def secret(name: str, default: str = "") -> str:
     """A secret from `<NAME>` or from the file that `<NAME>_FILE` names; the file's trailing newline is dropped."""
+    found = _secret(name, default)
+    _note(name, found, is_secret=True)
+    return found
+
+
+def _secret(name: str, default: str) -> str:
     file_name = raw(f"{name}_FILE")
     if not file_name:
-        return text(name, default)
+        return _text(name, default)
     try:
         return Path(file_name).read_text(encoding="utf-8").strip()
     except OSError as exc:
@@ -38,6 +83,12 @@ def secret(name: str, default: str = "") -> str:
 
 
 def integer(name: str, default: int, *, minimum: int | None = None, maximum: int | None = None) -> int:
+    found = _integer(name, default, minimum, maximum)
+    _note(name, found)
+    return found
+
+
+def _integer(name: str, default: int, minimum: int | None, maximum: int | None) -> int:
     value = raw(name)
     if value is None or not value.strip():
         return default
@@ -53,6 +104,12 @@ def integer(name: str, default: int, *, minimum: int | None = None, maximum: int
 
 
 def boolean(name: str, *, default: bool) -> bool:
+    found = _boolean(name, default)
+    _note(name, str(found).lower())
+    return found
+
+
+def _boolean(name: str, default: bool) -> bool:
     value = raw(name)
     if value is None:
         return default
@@ -66,6 +123,12 @@ def boolean(name: str, *, default: bool) -> bool:
 
 def items(name: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
     """A list written as one value, comma-separated values or a JSON array of strings; blanks are dropped."""
+    found = _items(name, default)
+    _note(name, ",".join(found), is_secret=_SECRET_NAME.search(name) is not None)
+    return found
+
+
+def _items(name: str, default: tuple[str, ...]) -> tuple[str, ...]:
     value = raw(name)
     if value is None:
         return default

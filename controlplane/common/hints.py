@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Any, TypedDict
@@ -87,6 +88,33 @@ def hint_replicas(replica_ids: Iterable[UUID], instance_ids: Iterable[UUID] = ()
     for replica_id in replica_ids:
         future = asyncio.run_coroutine_threadsafe(layer.group_send(replica_group(replica_id), message), loop)
         future.add_done_callback(_log_failure)
+
+
+def echo(*, within_s: float) -> float | None:
+    """Seconds that a message took from this process to itself over the channel layer; None where it leaves no process.
+
+    Raises TimeoutError, or what the server says.
+    """
+    layer = get_channel_layer()
+    if layer is None or isinstance(layer, InMemoryChannelLayer):
+        return None
+    future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(_echo(layer), within_s), _sender_loop.get())
+    return future.result(2 * within_s)
+
+
+async def _echo(layer: Any) -> float:
+    channel = await layer.new_channel("echo.")
+    began = time.monotonic()
+    try:
+        await layer.send(channel, {"type": "echo"})
+        await layer.receive(channel)
+        return time.monotonic() - began
+    finally:
+        # The layer forgets a channel only when somebody who waits for it is cancelled.
+        waiting = asyncio.ensure_future(layer.receive(channel))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
 
 
 def _log_failure(future: Future[None]) -> None:

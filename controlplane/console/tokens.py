@@ -1,7 +1,7 @@
 """What agent tokens and API tokens share on the console: made by a form, the secret shown once, revoked."""
 
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django import forms
@@ -22,6 +22,10 @@ from controlplane.common.tokens import STATES, in_state, state_of
 from controlplane.console.admin import ModelAdmin, PageAdmin
 from controlplane.console.formatting import NOTHING, admin_url, age, badge
 
+# Usable tokens that expire within this are shown as such, and the self-check tells of them.
+EXPIRES_WITHIN = timedelta(days=14)
+IDLE_AFTER = timedelta(days=30)
+
 
 class TokenStateFilter(admin.SimpleListFilter):
     """Usable tokens, or those that open no door."""
@@ -35,6 +39,25 @@ class TokenStateFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
         state = self.value()
         return queryset.filter(in_state(state, timezone.now())) if state in STATES else queryset
+
+
+class TokenUseFilter(admin.SimpleListFilter):
+    """Tokens that somebody should look after: nobody shows them, or they will be refused soon."""
+
+    title = _("use")
+    parameter_name = "use"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("never", _("Never used")), ("idle", _("Not used for 30 days")), ("expiring", _("Expires soon"))]
+
+    def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
+        now = timezone.now()
+        chosen = {
+            "never": models.Q(last_used_at=None),
+            "idle": models.Q(last_used_at__lt=now - IDLE_AFTER),
+            "expiring": models.Q(expires_at__lte=now + EXPIRES_WITHIN),
+        }.get(self.value() or "")
+        return queryset if chosen is None else queryset.filter(chosen, in_state("usable", now))
 
 
 class TokenForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -61,7 +84,7 @@ class TokenAdmin(PageAdmin):
 
     form = TokenForm
     list_filter_submit = False
-    list_filter: ClassVar[tuple[Any, ...]] = (TokenStateFilter,)
+    list_filter: ClassVar[tuple[Any, ...]] = (TokenStateFilter, TokenUseFilter)
     search_fields: ClassVar[tuple[str, ...]] = ("name", "prefix")
     date_hierarchy = "created_at"
     actions = ("revoke_selected",)
@@ -74,6 +97,10 @@ class TokenAdmin(PageAdmin):
     def revoke(self, request: HttpRequest, token: Any) -> bool:
         """Revoke the token; False if it was revoked before."""
         raise NotImplementedError
+
+    def sessions_cut(self, tokens: Collection[Any]) -> Mapping[Any, int]:
+        """How many open sessions end with each token, by its key; a token that holds none is left out."""
+        return {}
 
     @admin.display(description=_("State"))
     def state(self, row: Any) -> SafeString:
@@ -133,6 +160,7 @@ class TokenAdmin(PageAdmin):
         return {
             "state": state_of(obj, timezone.now()),
             "may_revoke": obj.revoked_at is None and self.has_revoke_permission(request),
+            "sessions_cut": sum(self.sessions_cut([obj]).values()) if obj.revoked_at is None else 0,
         }
 
     def get_page_urls(self) -> list[tuple[str, str, Callable[..., HttpResponse]]]:
@@ -156,11 +184,13 @@ class TokenAdmin(PageAdmin):
         tokens = list(queryset)
         if "confirm" not in request.POST:
             request.current_app = self.admin_site.name
+            now, cut = timezone.now(), self.sessions_cut(tokens)
             context = {
                 **self.admin_site.each_context(request),
                 "opts": self.opts,
                 "title": gettext("Revoke selected tokens"),
-                "tokens": [(token, state_of(token, timezone.now())) for token in tokens],
+                "tokens": [(token, state_of(token, now), cut.get(token.pk, 0)) for token in tokens],
+                "sessions_cut": sum(cut.values()),
                 "action_checkbox_name": ACTION_CHECKBOX_NAME,
             }
             return TemplateResponse(request, "admin/console/confirm_revoke.html", context)

@@ -5,6 +5,7 @@ from django.http import HttpRequest
 from agents.models.instance import Dialect
 from agents.selectors.visibility import Environments
 from agents.services.tokens import check_agent_token, has_agent_tokens
+from controlplane.access.actors import address_of
 from controlplane.access.roles import role_of
 from controlplane.access.services import SECRET_PREFIX, has_api_tokens, use_api_token
 from controlplane.common.errors import ControlPlaneError, Forbidden, Unauthorized
@@ -26,7 +27,7 @@ def environments_of_bearer(request: HttpRequest) -> Environments:
     """
     scheme, _space, shown = request.headers.get("Authorization", "").partition(" ")
     secret = shown.strip() if scheme.lower() == "bearer" else ""
-    if secret.startswith(SECRET_PREFIX) and (token := use_api_token(secret)) is not None:
+    if secret.startswith(SECRET_PREFIX) and (token := use_api_token(secret, address=address_of(request))) is not None:
         if role_of(token.user) is None:
             raise Forbidden("insufficient role")
         return frozenset(token.environments) or None

@@ -57,6 +57,8 @@ _TRAFFIC: Final = (
 )
 # What a part of a process publishes by itself: name, the name that it publishes under, help.
 _PUBLISHED: Final = (("portal_event_streams", "event_streams", "Pages and programs that listen to live events."),)
+# Of the logins at a process: the outcome, and the name that it is published under.
+_LOGINS: Final = (("succeeded", "logins_succeeded"), ("failed", "logins_failed"), ("refused", "logins_refused"))
 
 
 def process_metrics(replicas: Sequence[Replica]) -> Iterator[Metric]:
@@ -73,6 +75,7 @@ def process_metrics(replicas: Sequence[Replica]) -> Iterator[Metric]:
     yield from _queues(replicas)
     yield from _traffic(replicas)
     yield from _latencies(replicas)
+    yield from _logins(replicas)
     for name, key, documentation in _PUBLISHED:
         samples = [(_names(each), value) for each, value in _figures(replicas, "gauges", key)]
         if samples:
@@ -102,6 +105,18 @@ def _traffic(replicas: Sequence[Replica]) -> Iterator[Metric]:
             for value, count in sorted(counts.items())
         ]
         yield counter(name, documentation, (*_LABELS, label), samples)
+
+
+def _logins(replicas: Sequence[Replica]) -> Iterator[Metric]:
+    attempts = [
+        ((*_names(each), outcome), value)
+        for outcome, key in _LOGINS
+        for each, value in _figures(replicas, "gauges", key)
+    ]
+    documentation = "Logins at the console and the API, by outcome; refused are those that a limit did not let try."
+    yield counter("portal_logins_total", documentation, (*_LABELS, "outcome"), attempts)
+    lockouts = [(_names(each), value) for each, value in _figures(replicas, "gauges", "logins_lockouts")]
+    yield counter("portal_login_lockouts_total", "Failed logins that began a lock.", _LABELS, lockouts)
 
 
 def _latencies(replicas: Sequence[Replica]) -> Iterator[Metric]:

@@ -61,7 +61,7 @@ def raise_descriptor_limit() -> int:
 
 def open_registry() -> str | None:
     """A sentence for the operator where anybody who reaches HOST may write to the node registry, else None."""
-    if settings.AUTH_MODE != "disabled" or _is_loopback(settings.HOST):
+    if settings.AUTH_MODE != "disabled" or is_loopback(settings.HOST):
         return None
     return _(
         "AUTH_MODE is disabled and HOST is %(host)s: whoever reaches this address may register nodes and change them. "
@@ -69,7 +69,8 @@ def open_registry() -> str | None:
     ) % {"host": settings.HOST}
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

@@ -35,7 +35,7 @@ UNFOLD: dict[str, Any] = {
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "agents.admin.home.dashboard",
-    "STYLES": [_asset("console/console.css")],
+    "STYLES": [_asset("console/console.css"), _asset("console/system.css")],
     "SCRIPTS": [_asset("console/console.js")],
     "BORDER_RADIUS": "6px",
     "COLORS": {
@@ -108,6 +108,12 @@ UNFOLD: dict[str, Any] = {
             {
                 "title": _("Access"),
                 "items": [
+                    {
+                        "title": _("Users and tokens"),
+                        "icon": "shield_person",
+                        "link": reverse_lazy("access"),
+                        "permission": _may("access.view_apitoken"),
+                    },
                     _item(_("Agent tokens"), "key", "agents_agenttoken_changelist", "agents.view_agenttoken"),
                     _item(_("API tokens"), "vpn_key", "access_apitoken_changelist", "access.view_apitoken"),
                     _item(_("Users"), "person", "auth_user_changelist", "auth.view_user"),
@@ -119,6 +125,12 @@ UNFOLD: dict[str, Any] = {
             {
                 "title": _("System"),
                 "items": [
+                    {
+                        "title": _("State of the portal"),
+                        "icon": "monitor_heart",
+                        "link": reverse_lazy("system"),
+                        "permission": _may("access.view_apitoken"),
+                    },
                     _item(_("Portal processes"), "memory", "agents_replica_changelist", "agents.view_replica"),
                     _item(
                         _("Background jobs"),

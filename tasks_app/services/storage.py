@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.conf import settings
 from django.db import connection
@@ -18,6 +19,7 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from agents.models import BackgroundJob, ClockCorrection, Command, Event, FanOut, FanOutTarget
+from agents.services.sizes import note_removed
 from controlplane.common import partitions
 from controlplane.common.partitions import WEEK, PartitionBusy
 from tasks_app.models import CustomMetric, MetricWindow
@@ -25,6 +27,10 @@ from tasks_app.models import CustomMetric, MetricWindow
 logger = logging.getLogger(__name__)
 
 RETENTION_JOB = "apply-retention"
+# Under which what was removed is counted.
+EVENTS_SETTING = "RETENTION_TASK_EVENTS_DAYS"
+WINDOWS_SETTING = "RETENTION_TASK_METRIC_WINDOWS_DAYS"
+COMMANDS_SETTING = "RETENTION_AGENT_COMMANDS_DAYS"
 # How long one run of the retention deletes at most; the next one goes on. Well within the lease of a background job.
 STEP_MAX_S = 20.0
 # When the portal had a row, by its own clock; the same column in all histories.
@@ -38,6 +44,8 @@ class History:
     table: str
     column: str
     days: int
+    # The environment variable that says so.
+    setting: str
 
     def cutoff(self, now: datetime) -> datetime:
         """What is older has had its time."""
@@ -48,9 +56,9 @@ def histories() -> list[History]:
     """The tables that are partitioned on PostgreSQL."""
     windows_days = settings.RETENTION_TASK_METRIC_WINDOWS_DAYS
     return [
-        History(Event._meta.db_table, "occurred_at", settings.RETENTION_TASK_EVENTS_DAYS),
-        History(MetricWindow._meta.db_table, "window_ended_at", windows_days),
-        History(CustomMetric._meta.db_table, "window_ended_at", windows_days),
+        History(Event._meta.db_table, "occurred_at", settings.RETENTION_TASK_EVENTS_DAYS, EVENTS_SETTING),
+        History(MetricWindow._meta.db_table, "window_ended_at", windows_days, WINDOWS_SETTING),
+        History(CustomMetric._meta.db_table, "window_ended_at", windows_days, WINDOWS_SETTING),
     ]
 
 
@@ -119,40 +127,55 @@ def _drop_weeks(now: datetime) -> bool:
         cutoff = history.cutoff(now)
         try:
             for partition in partitions.partitions(history.table):
-                if partition.ends_at and partition.ends_at <= cutoff:
-                    partitions.drop_partition(history.table, partition, unless=(_CAME, cutoff))
+                if (
+                    partition.ends_at
+                    and partition.ends_at <= cutoff
+                    and partitions.drop_partition(history.table, partition, unless=(_CAME, cutoff))
+                ):
+                    note_removed(history.setting, partition.row_estimate, now=now)
         except PartitionBusy as busy:
             logger.info("partition.put_off table=%s reason=%s", history.table, busy)
             done = False
     return done
 
 
-Deletion = Callable[[], int]
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What deletes up to a batch of old rows and says how many, and the setting for which it does."""
+
+    setting: str
+    delete: Callable[[], int]
 
 
 def _deletions(now: datetime) -> list[Deletion]:
-    """What deletes up to a batch of old rows and says how many, for each table that has such rows."""
-    deletions: list[Deletion] = [
-        lambda: _delete_commands(now),
-        lambda: _delete_fan_outs(now),
-        lambda: _delete_corrections(now),
+    """One for each table that has old rows."""
+    deletions = [
+        Deletion(COMMANDS_SETTING, lambda: _delete_commands(now)),
+        Deletion(COMMANDS_SETTING, lambda: _delete_fan_outs(now)),
+        Deletion(EVENTS_SETTING, lambda: _delete_corrections(now)),
     ]
     for history in histories():
         # Past rows of a partition wait for their whole week.
         table = partitions.default_name(history.table) if partitions.are_supported() else history.table
-        deletions.append(lambda table=table, history=history: _delete_rows(table, history, now))  # type: ignore[misc]
+        deletions.append(Deletion(history.setting, partial(_delete_rows, table, history, now)))
     return deletions
 
 
-def _in_batches(delete: Deletion, until: float) -> bool:
-    """Delete until nothing is left or the time is up; True when nothing is left."""
-    while time.monotonic() < until:
-        started = time.monotonic()
-        if delete() < settings.RETENTION_DELETE_BATCH_SIZE:
-            return True
-        # SQLite lets one write at a time: others get as much of it as this does.
-        time.sleep(time.monotonic() - started)
-    return False
+def _in_batches(deletion: Deletion, until: float) -> bool:
+    """Delete until nothing is left or the time is up; True when nothing is left. What went is counted."""
+    removed = 0
+    try:
+        while time.monotonic() < until:
+            started = time.monotonic()
+            batch = deletion.delete()
+            removed += batch
+            if batch < settings.RETENTION_DELETE_BATCH_SIZE:
+                return True
+            # SQLite lets one write at a time: others get as much of it as this does.
+            time.sleep(time.monotonic() - started)
+        return False
+    finally:
+        note_removed(deletion.setting, removed)
 
 
 def _delete_rows(table: str, history: History, now: datetime) -> int:

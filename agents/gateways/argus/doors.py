@@ -108,7 +108,7 @@ def _has_session(request: HttpRequest) -> bool:
 
 def _shows_api_token(request: HttpRequest, secret: str) -> bool:
     """Whether the secret is a usable API token; the request then is its user's."""
-    token = use_api_token(secret) if secret.startswith(SECRET_PREFIX) else None
+    token = use_api_token(secret, address=address_of(request)) if secret.startswith(SECRET_PREFIX) else None
     if token is None:
         return False
     request.user = token.user

@@ -359,7 +359,7 @@ class OneStepConsumer:
 
     async def _handle(self, envelope: wire.Envelope, context: SessionContext | None, size_bytes: int) -> None:
         if envelope.type == "hello":
-            await self._hello(await _parsed(len(envelope.payload), protocol.parse_hello, envelope.payload))
+            await self._hello(await self._parsed_hello(envelope))
             return
         handler = _HANDLERS.get(envelope.type)
         if handler is None and envelope.type not in _OF_THE_PORTAL:
@@ -369,6 +369,14 @@ class OneStepConsumer:
         if handler is None:
             raise ProtocolError("invalid_message", f"Only the portal sends {envelope.type}.", closes=False)
         await handler(self, envelope.payload, context, size_bytes)
+
+    async def _parsed_hello(self, envelope: wire.Envelope) -> Hello:
+        try:
+            return await _parsed(len(envelope.payload), protocol.parse_hello, envelope.payload)
+        except ProtocolError as error:
+            if error.code == "unsupported_protocol_version":
+                await self._note_refusal(str(error), self.credential.token_id)
+            raise
 
     async def _hello(self, hello: Hello) -> None:
         if not self.credential.speaks_for(hello.service.environment):

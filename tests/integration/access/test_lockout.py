@@ -11,6 +11,7 @@ from django.test import RequestFactory
 
 from controlplane.access.lockout import client_network, counted_username
 from controlplane.access.models import FailedLogin, SuccessfulLogin
+from controlplane.common.gauges import published_gauges
 from tests.factories import UserFactory
 from tests.integration.access.logging_in import ADDRESS, PASSWORD, Visitor, answer
 
@@ -353,3 +354,20 @@ def test_attempts_at_the_same_moment_count_as_well(monkeypatch):
     assert 5 <= statuses.count(401) <= 7
     monkeypatch.undo()
     assert answer(Visitor().login("ann")) == LOCKED
+
+
+def counted():
+    return {name: gauge for name, gauge in published_gauges().items() if name.startswith("logins_")}
+
+
+def test_logins_are_counted_for_metrics_by_how_they_ended(ann):
+    before = counted()
+    Visitor().login("ann")
+    Visitor().login_at_the_console("ann")
+    fail("ann", 7, ELSEWHERE)
+    # Opened by a program of the portal's own: no login.
+    Visitor().client.force_login(ann)
+
+    new = {name: count - before[name] for name, count in counted().items()}
+
+    assert new == {"logins_succeeded": 2, "logins_failed": 5, "logins_refused": 2, "logins_lockouts": 1}

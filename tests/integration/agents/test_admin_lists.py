@@ -33,7 +33,7 @@ LISTS = {
     "agents_session": (SessionFactory, 10),
     "agents_command": (CommandFactory, 11),
     "agents_event": (EventFactory, 8),
-    "agents_agenttoken": (AgentTokenFactory, 8),
+    "agents_agenttoken": (AgentTokenFactory, 9),
     "agents_replica": (ReplicaFactory, 8),
     "agents_backgroundjob": (lambda: BackgroundJobFactory(last_started_at="2026-01-01T00:00Z"), 8),
     "tasks_app_task": (TaskFactory, 10),

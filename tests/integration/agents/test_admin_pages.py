@@ -68,7 +68,7 @@ MOST = {
     "agents_session": 7,
     "agents_command": 9,
     "agents_event": 7,
-    "agents_agenttoken": 7,
+    "agents_agenttoken": 8,
     "agents_replica": 7,
     "tasks_app_task": 13,
 }

@@ -288,6 +288,8 @@ async def test_another_protocol_version_closes_with_its_own_code(connect):
 
     assert (await socket.frame())["payload"]["code"] == "unsupported_protocol_version"
     assert (await socket.closed())[0] == 1008
+    (message,) = await rows(Event.objects.filter(kind="agent.refused"), "message")
+    assert message.startswith("Protocol version 2 is not supported")
 
 
 @pytest.mark.parametrize(

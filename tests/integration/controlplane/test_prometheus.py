@@ -404,12 +404,19 @@ def published(**changes):
         "connections_refused": {"unauthorized": 8},
         "sessions_opened": 9,
         "sessions_ended": {"superseded": 4},
+        "frames_per_s": 2.5,
     }
     figures = {
         "connections": 11,
         "queues": {"ingest": queue},
         "traffic": traffic,
-        "gauges": {"event_streams": 2},
+        "gauges": {
+            "event_streams": 2,
+            "logins_succeeded": 7,
+            "logins_failed": 3,
+            "logins_refused": 2,
+            "logins_lockouts": 1,
+        },
         "latency": {"database_s": 0.001, "redis_s": 0.002},
     }
     return figures | changes
@@ -444,9 +451,12 @@ def test_processes_that_live_tell_what_they_published(client):
         ("portal_sessions_opened_total", {}, 9),
         ("portal_sessions_ended_total", {"status": "superseded"}, 4),
         ("portal_event_streams", {}, 2),
+        ("portal_login_lockouts_total", {}, 1),
         ("portal_redis_latency_seconds", {}, 0.002),
     ]:
         assert samples[name] == [(of_web | labels, expected)], name
+    logins = {labels["outcome"]: count for labels, count in samples["portal_logins_total"]}
+    assert logins == {"succeeded": 7, "failed": 3, "refused": 2}
     latencies = [value(samples, "portal_database_latency_seconds", **each) for each in (of_web, of_worker)]
     assert latencies == [0.001, 0.004]
     assert (value(samples, "portal_redis_up", **of_web), value(samples, "portal_redis_up", **of_worker)) == (1, 0)
