@@ -49,6 +49,12 @@ class Blast:
         return self.reach.dispatched + self.reach.queued
 
     @property
+    def interrupted(self) -> int:
+        """At how many that would get it now work is in flight."""
+        targets = self.expected.targets
+        return sum(target.outcome == "dispatched" and bool(target.instance.inflight_tasks) for target in targets)
+
+    @property
     def away(self) -> int:
         """How many are meant and cannot be reached at once, and could be otherwise."""
         return self.reach.queued + self.reach.skipped

@@ -20,7 +20,7 @@ from agents.selectors.fan_outs import running
 from agents.selectors.presence import Presence, presences
 from agents.selectors.sessions import sessions
 
-INSTANCES_SHOWN: Final = 50
+INSTANCES_SHOWN: Final = 25
 EVENTS_SHOWN: Final = 15
 COMMANDS_SHOWN: Final = 10
 SESSIONS_SHOWN: Final = 8
