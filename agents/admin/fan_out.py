@@ -27,7 +27,6 @@ from agents.models import Command, FanOut, FanOutTarget
 from agents.selectors.fan_outs import (
     FAILED,
     RETRIABLE_STATES,
-    STATE_CONDITIONS,
     STATES,
     Standing,
     command_counts,
@@ -69,6 +68,8 @@ class FanOutAdmin(HistoryAdmin, PageAdmin):
     )
     search_fields = ("selector", "=group_name", "task_name", "created_by_name", "reason")
     page_template = "admin/agents/fanout/page.html"
+    # The targets of each are counted anew, and one has thousands.
+    list_per_page = 20
     public_id_prefix = "fan_"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[FanOut]:
@@ -134,7 +135,7 @@ class FanOutAdmin(HistoryAdmin, PageAdmin):
         """What moves: the counts and the visible page of targets. Two queries."""
         now = standing(obj)
         shown = request.GET.get("show", "")
-        shown = shown if shown in SHOWN or shown in STATE_CONDITIONS else ""
+        shown = shown if shown in SHOWN or shown in STATES else ""
         page = page_of(obj, shown, now.count_of(shown), request.GET.get("p"))
         counts = _commands_in(now)
         again = now.retriable if obj.kind in kinds_for(request) else Counter()

@@ -13,7 +13,7 @@ from django.http import HttpResponse
 from django.utils.translation import gettext
 
 from agents.models import FanOut, FanOutTarget
-from agents.selectors.fan_outs import GONE, in_state, state_of, targets_of
+from agents.selectors.fan_outs import GONE, state_of, targets_in, targets_of
 from agents.words import error_text, reason_words
 from controlplane.common.rest.exports import cell
 
@@ -69,9 +69,14 @@ def _with_results(rows: QuerySet[FanOutTarget], chars: int) -> QuerySet[FanOutTa
 
 
 def page_of(fan_out: FanOut, shown: str, count: int, number: str | None) -> Page[FanOutTarget]:
-    """A page of the targets in this state or group of states, of which there are `count`."""
-    rows = _with_results(targets_of(fan_out).filter(in_state(shown)), RESULT_CHARS + 1)
-    return CountedPaginator(rows, TARGETS_SHOWN, count=count).get_page(number)
+    """A page of the targets in this state or group of states, of which there are `count`.
+
+    Two queries: which they are, and what they are, so that rows before the page are passed by their keys alone.
+    """
+    keys = CountedPaginator(targets_in(fan_out, shown).values_list("pk", flat=True), TARGETS_SHOWN, count=count)
+    page = keys.get_page(number)
+    page.object_list = list(_with_results(targets_of(fan_out).filter(pk__in=list(page.object_list)), RESULT_CHARS + 1))
+    return page
 
 
 def rows_of(fan_out: FanOut, targets: Iterable[Any]) -> list[Row]:

@@ -8,7 +8,22 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import BooleanField, Case, Count, Exists, F, Func, OuterRef, Q, QuerySet, Value, When
+from django.db.models import (
+    BooleanField,
+    Case,
+    CharField,
+    Count,
+    Exists,
+    F,
+    Func,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Value,
+    When,
+)
+from django.db.models.functions import Coalesce
 from django.db.models.sql.compiler import SQLCompiler
 
 from agents.models import Command, FanOut, FanOutTarget
@@ -100,27 +115,23 @@ def command_counts(found: Sequence[FanOut]) -> dict[UUID, Counter[str]]:
     """How many commands of each fan-out have which status now; those that retention took are missing. One query."""
     counts: dict[UUID, Counter[str]] = {fan_out.pk: Counter() for fan_out in found}
     rows = (
-        FanOutTarget.objects.filter(fan_out__in=found, command__status__isnull=False)
+        FanOutTarget.objects.filter(fan_out__in=found)
         .order_by()
-        .values_list("fan_out", "command__status")
+        .annotate(status=_status_now())
+        .values_list("fan_out", "status")
         .annotate(count=Count("pk"))
     )
     for fan_out_id, status, count in rows:
-        counts[fan_out_id][status] = count
+        if status is not None:
+            counts[fan_out_id][status] = count
     return counts
 
 
-# What became of a target by now, in one word: the status of its command, or why there is none.
+# What became of a target by now, in one word: the status of its command, or why there is none. Of GONE ones retention
+# took the command, and with it what became of it.
 SKIPPED: Final = "skipped"
 REJECTED: Final = "rejected"
 GONE: Final = "gone"
-STATE_CONDITIONS: Final[Mapping[str, Q]] = {
-    **{status.value: Q(command__status=status) for status in Command.Status if status != Command.Status.REJECTED},
-    REJECTED: Q(outcome=FanOutTarget.Outcome.REJECTED) | Q(command__status=Command.Status.REJECTED),
-    SKIPPED: Q(outcome=FanOutTarget.Outcome.SKIPPED),
-    # Retention took the command, and with it what became of it.
-    GONE: Q(outcome__in=(FanOutTarget.Outcome.DISPATCHED, FanOutTarget.Outcome.QUEUED), command__status=None),
-}
 # In the order in which they are shown.
 STATES: Final = (*Command.Status.values, SKIPPED, GONE)
 RETRIABLE_STATES: Final = (*(status.value for status in FAILED), SKIPPED)
@@ -157,12 +168,24 @@ STATE_GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def in_state(shown: str) -> Q:
-    """Matches the targets in this state or group of states."""
-    condition = Q()
-    for state in STATE_GROUPS.get(shown, (shown,)) if shown else ():
-        condition |= STATE_CONDITIONS[state]
-    return condition
+def _status_now() -> Subquery:
+    """The status of the command of a target; None where there is none. One probe of a key for each target.
+
+    A join, and PostgreSQL may read all commands there are to count those of one order.
+    """
+    return Subquery(Command.objects.filter(pk=OuterRef("command")).order_by().values("status"))
+
+
+def _state_now() -> Coalesce:
+    """The state of a target: `state_of` in SQL."""
+    without = Case(When(outcome__in=(SKIPPED, REJECTED), then=F("outcome")), default=Value(GONE))
+    return Coalesce(_status_now(), without, output_field=CharField())
+
+
+def targets_in(fan_out: FanOut, shown: str = "") -> QuerySet[FanOutTarget]:
+    """The targets of a fan-out in this state or group of states, in the order in which they were given; bare rows."""
+    rows = FanOutTarget.objects.filter(fan_out=fan_out).order_by("id")
+    return rows.alias(state=_state_now()).filter(state__in=STATE_GROUPS.get(shown, (shown,))) if shown else rows
 
 
 def standing(fan_out: FanOut) -> Standing:
@@ -171,21 +194,17 @@ def standing(fan_out: FanOut) -> Standing:
     rows = (
         FanOutTarget.objects.filter(fan_out=fan_out)
         .order_by()
-        .annotate(may_again=Case(When(_may_again(), then=Value(value=True)), default=Value(value=False)))
-        .values_list("outcome", "command__status", "may_again")
+        .annotate(
+            state=_state_now(), may_again=Case(When(_may_again(), then=Value(value=True)), default=Value(value=False))
+        )
+        .values_list("state", "may_again")
         .annotate(count=Count("pk"))
     )
-    for outcome, status, may_again, count in rows:
-        state = state_of(outcome, status)
+    for state, may_again, count in rows:
         found.states[state] += count
         if may_again and state in RETRIABLE_STATES:
             found.retriable[state] += count
     return found
-
-
-def failed_q() -> Q:
-    """Matches targets at which the order came to nothing: no command was made, or it ended badly."""
-    return Q(outcome__in=(FanOutTarget.Outcome.SKIPPED, FanOutTarget.Outcome.REJECTED)) | Q(command__status__in=FAILED)
 
 
 def _may_again() -> Q:
@@ -194,17 +213,13 @@ def _may_again() -> Q:
 
 
 def retriable(fan_out: FanOut, states: Collection[str] = ()) -> QuerySet[FanOutTarget]:
-    """The targets of `failed_q` at which the same order may still come to something, in their order.
+    """The targets at which the order came to nothing and may still come to something, in their order.
 
     Left out are instances that are archived or being forgotten, and those whose dialect takes no commands at all.
     With `states`, which are of RETRIABLE_STATES, only those in one of these.
     """
-    wanted = failed_q()
-    if states:
-        wanted = Q()
-        for state in states:
-            wanted |= STATE_CONDITIONS[state]
-    return FanOutTarget.objects.filter(wanted, _may_again(), fan_out=fan_out).order_by("id")
+    rows = FanOutTarget.objects.filter(_may_again(), fan_out=fan_out)
+    return rows.alias(state=_state_now()).filter(state__in=tuple(states) or RETRIABLE_STATES).order_by("id")
 
 
 def running(among: QuerySet[FanOut] | None = None) -> QuerySet[FanOut]:

@@ -60,7 +60,9 @@ def enlarge():
         instance.last_topology_hash = "sha256:b" if number % 4 else "sha256:a"
     Instance.objects.bulk_update(instances, ["last_topology_hash"], batch_size=1000)
     app = {"tasks": [{"name": "a", "source": {"kind": "cron", "name": "daily"}}]}
-    AppSnapshot.objects.bulk_create(AppSnapshot(instance=each, app=app, updated_at=now) for each in instances)
+    AppSnapshot.objects.bulk_create(
+        (AppSnapshot(instance=each, app=app, updated_at=now) for each in instances), ignore_conflicts=True
+    )
     for age in range(6):
         fan_out = FanOut.objects.create(
             kind="ping",
