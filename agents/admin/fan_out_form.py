@@ -16,7 +16,7 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext, ngettext
 
 from agents.admin.aiming import Asked, asked_in, posted
-from agents.admin.blast_radius import SAMPLE, TYPED_FIELD, blast_of, sample_of
+from agents.admin.blast_radius import SAMPLE, TYPED_FIELD, Blast, blast_of, sample_of
 from agents.admin.columns import kind_label
 from agents.admin.sending import (
     OrderForm,
@@ -27,7 +27,7 @@ from agents.admin.sending import (
     typed,
 )
 from agents.models import Command, FanOut, Instance
-from agents.selectors.fan_outs import RETRIABLE_STATES, standing
+from agents.selectors.fan_outs import RETRIABLE_STATES
 from agents.services.errors import FanOutGiven, TargetsChanged
 from agents.services.orders import Order
 from controlplane.access.actors import actor_of
@@ -144,7 +144,10 @@ def _order_of(fan_out: FanOut) -> Order:
 
 def _order_form(request: HttpRequest, asked: Asked) -> OrderForm:
     instance_ids = asked.aim.instances()
-    rows = Task.objects.filter(service__in=Instance.objects.filter(pk__in=instance_ids).values("service"))
+    if asked.aim.service is not None:
+        rows = Task.objects.filter(service=asked.aim.service)
+    else:
+        rows = Task.objects.filter(service__in=Instance.objects.filter(pk__in=instance_ids).values("service"))
     names = rows.order_by("name").values_list("name", flat=True).distinct()[:TASKS_MAX]
     return OrderForm(
         request.POST if request.method == "POST" else None,
@@ -193,7 +196,7 @@ def confirmation(
         "typed": request.POST.get(TYPED_FIELD, ""),
         "problem": problem,
         "back": _back(request, asked),
-        "retry_states": _retry_states(asked),
+        "retry_states": _retry_states(asked, blast),
         "presences": sample_of(instance_ids),
         "more": max(0, len(instance_ids) - SAMPLE),
     }
@@ -216,11 +219,12 @@ def _back(request: HttpRequest, asked: Asked) -> str:
     return send_url(*asked.parameters, **typed(request))
 
 
-def _retry_states(asked: Asked) -> list[tuple[str, int, bool]]:
-    """For a repetition, the states that it may be for, as (state, how many, chosen); one query."""
-    if asked.fan_out is None:
+def _retry_states(asked: Asked, blast: Blast) -> list[tuple[str, int, bool]]:
+    """For a repetition, the states that it may be for, as (state, how many, chosen)."""
+    if asked.fan_out is None or blast.last is None:
         return []
-    counts = standing(asked.fan_out).retriable
+    # The last time is the one that is repeated.
+    counts = blast.last.standing.retriable
     return [
         (state, counts[state], not asked.only or state in asked.only) for state in RETRIABLE_STATES if counts[state]
     ]
