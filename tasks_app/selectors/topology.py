@@ -56,7 +56,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """From one box to the next; `is_back` leads against the reading direction, where tasks feed each other in a ring."""
+    """From one box to the next; `is_back` leads against the reading direction: tasks feed each other in a ring."""
 
     path: str
     is_back: bool
