@@ -14,7 +14,7 @@ from agents.models import Command, Instance
 from agents.models.command import CommandKind
 from agents.models.instance import Dialect, Health
 from agents.selectors.presence import Presence
-from controlplane.console.formatting import NOTHING, Words, admin_url, badge, link
+from controlplane.console.formatting import NOTHING, STATE_WORDS, Words, admin_url, badge, link
 
 TAKES_NO_WORK = _("It takes no new work until it is restarted.")
 HEALTH_MEANS: Mapping[str, Words] = {
@@ -51,6 +51,20 @@ def ended_by(command: Command) -> SafeString:
     words = gettext("Shut down by %s") if command.kind == CommandKind.SHUTDOWN else gettext("Restart ordered by %s")
     text = badge("stop", command.kind, words % (command.created_by_name or NOTHING))
     return link(admin_url("agents_command_change", command.pk), text, title=command.reason)
+
+
+def target_words(state: str) -> str:
+    """The state of a target of a fan-out, see agents.selectors.fan_outs.STATES."""
+    if state in Command.Status.values:
+        return str(Command.Status(state).label)
+    family = "outcome" if state in STATE_WORDS["outcome"] else "fan_out"
+    return str(STATE_WORDS[family][state])
+
+
+def target(state: str) -> SafeString:
+    """The same as a badge."""
+    family = "command" if state in Command.Status.values else "outcome" if state == "skipped" else "fan_out"
+    return badge(family, state, target_words(state))
 
 
 def health(presence: Presence) -> SafeString:

@@ -1,5 +1,10 @@
-"""List actions on instances: one order for those that were selected, after a page that asks again."""
+"""List actions on instances: one order for those that were selected, after a page that asks again.
 
+All rows of a narrowed list may be selected at once. Their ids are in no form then: the list is read again, and a
+fingerprint holds the order to the instances that the page showed.
+"""
+
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -11,23 +16,25 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext
 
+from agents.admin.aiming import Asked
+from agents.admin.blast_radius import SAMPLE, TYPED_FIELD, Blast, blast_of, sample_of
 from agents.admin.fan_out_form import tell_sent
-from agents.admin.sending import KIND_HINTS, ensure_may_send, reason_field, timeout_field
-from agents.models import Command, FanOut, Instance
+from agents.admin.sending import ensure_may_send, reason_field, timeout_field
+from agents.models import Command, Instance
 from agents.models.command import DESTRUCTIVE_KINDS, REASON_KINDS, CommandKind
-from agents.selectors.presence import presences
-from agents.selectors.targets import TargetState, target_states
-from agents.services.commands import accepts
+from agents.services.errors import FanOutGiven, TargetsChanged
 from agents.services.orders import Order
 from controlplane.access.actors import actor_of
 from controlplane.access.policy import may_command
 from controlplane.common.errors import ControlPlaneError, Forbidden, Invalid, Unauthorized
 from controlplane.console.admin import redirect_to_login_again
 from controlplane.console.formatting import admin_url
-from tasks_app.services.fan_outs import Aim, fan_out_to
+from tasks_app.services import fan_outs
+from tasks_app.services.fan_outs import Aim, expect_fan_out, fan_out_to
 
-# More than this is no longer a choice by hand.
-TARGETS_MAX = 200
+TARGETS_MAX = fan_outs.TARGETS_MAX
+# What stands for a reason before one was typed: what an order would meet does not depend on it.
+_NO_REASON = "-"
 
 
 class BulkForm(forms.Form):
@@ -39,10 +46,6 @@ class BulkForm(forms.Form):
     def __init__(self, *args: Any, needs_reason: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["reason"].required = needs_reason
-
-
-def _takes(state: TargetState, kind: CommandKind) -> bool:
-    return state.session is not None and accepts(state.session.accepted_capabilities, kind)
 
 
 def _action(kind: CommandKind) -> Callable[..., HttpResponse | None]:
@@ -94,48 +97,103 @@ class BulkCommandMixin(admin.ModelAdmin):  # type: ignore[type-arg]
         except Forbidden as error:
             messages.error(request, str(error))
             return None
-        instances = list(queryset.select_related("service")[: TARGETS_MAX + 1])
-        if len(instances) > TARGETS_MAX:
+        instance_ids = list(queryset.order_by("node_name", "pk").values_list("pk", flat=True)[: TARGETS_MAX + 1])
+        if len(instance_ids) > TARGETS_MAX:
             text = gettext("Select %d instances at most, or send the command to a group, a selector or their service.")
             messages.error(request, text % TARGETS_MAX)
             return None
         confirmed = "confirm" in request.POST
         form = BulkForm(request.POST if confirmed else None, needs_reason=kind in REASON_KINDS)
-        if confirmed and form.is_valid():
-            try:
-                kept = self._send(request, instances, kind, form)
-            except Invalid as error:
-                form.add_error(error.field if error.field in form.fields else None, str(error))
-            except ControlPlaneError as error:
-                # One of them was forgotten meanwhile.
-                messages.error(request, str(error))
-                return None
-            else:
-                tell_sent(request, kept)
-                return HttpResponseRedirect(admin_url("agents_fanout_change", kept.pk))
+        asked = Asked(Aim.by_ids(instance_ids), [])
+        problem = ""
+        try:
+            if confirmed and form.is_valid():
+                answer = self._send(request, asked, _order(kind, form))
+                if isinstance(answer, HttpResponse):
+                    return answer
+                problem = answer
+            return self._confirmation(request, asked, kind, form, problem)
+        except Invalid as error:
+            form.add_error(error.field if error.field in form.fields else None, str(error))
+            return self._confirmation(request, asked, kind, form, problem)
+        except ControlPlaneError as error:
+            # One of them was forgotten meanwhile.
+            messages.error(request, str(error))
+            return None
+
+    @staticmethod
+    def _send(request: HttpRequest, asked: Asked, order: Order) -> HttpResponse | str:
+        """Where what was sent is shown, or what is wrong with what was typed to confirm it."""
+        actor = actor_of(request)
+        fan_out_id = _id_in(request)
+        blast = blast_of(asked, order, expect_fan_out(asked.aim, order, actor=actor))
+        problem = blast.problem_with(request.POST.get(TYPED_FIELD, ""))
+        if problem:
+            return problem
+        try:
+            made = fan_out_to(
+                asked.aim,
+                order,
+                actor=actor,
+                fan_out_id=fan_out_id,
+                fingerprint=request.POST.get("fingerprint", ""),
+            )
+        except FanOutGiven:
+            return HttpResponseRedirect(admin_url("agents_fanout_change", fan_out_id))
+        except TargetsChanged:
+            return gettext("The fleet changed meanwhile: these instances are meant now.")
+        tell_sent(request, made.kept)
+        return HttpResponseRedirect(admin_url("agents_fanout_change", made.kept.pk))
+
+    def _confirmation(
+        self, request: HttpRequest, asked: Asked, kind: CommandKind, form: BulkForm, problem: str
+    ) -> HttpResponse:
+        """The page that shows what the order would meet, and sends nothing."""
+        order = Order(kind=kind, reason=_NO_REASON, surface=Command.Surface.INSTANCE)
+        expected = expect_fan_out(asked.aim, order, actor=actor_of(request))
+        blast: Blast = blast_of(asked, order, expected)
+        instance_ids = [target.instance.pk for target in expected.targets]
+        across = request.POST.get("select_across") == "1"
         request.current_app = self.admin_site.name
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "title": kind.label,
             "kind": kind.value,
-            "hint": KIND_HINTS[kind],
-            "destructive": kind in DESTRUCTIVE_KINDS,
-            "presences": presences(instances),
-            "ready": sum(1 for state in target_states(instances) if state.is_live and _takes(state, kind)),
+            "blast": blast,
+            "destructive": blast.is_destructive,
+            "ready": blast.reach.dispatched,
+            "presences": sample_of(instance_ids),
+            "more": max(0, len(instance_ids) - SAMPLE),
             "form": form,
-            "action": f"send_{kind.value}",
-            "action_checkbox_name": ACTION_CHECKBOX_NAME,
+            "typed": request.POST.get(TYPED_FIELD, ""),
+            "problem": problem,
+            "carried": [
+                ("action", f"send_{kind.value}"),
+                ("confirm", "1"),
+                ("fingerprint", expected.fingerprint),
+                ("fan_out", str(uuid.uuid4())),
+                *([("select_across", "1")] if across else []),
+                # Django asks for one row at least, also where all are meant.
+                *((ACTION_CHECKBOX_NAME, str(pk)) for pk in (instance_ids[:1] if across else instance_ids)),
+            ],
         }
-        return TemplateResponse(request, "admin/agents/instance/confirm.html", context)
-
-    @staticmethod
-    def _send(request: HttpRequest, instances: list[Instance], kind: CommandKind, form: BulkForm) -> FanOut:
-        order = Order(
-            kind=kind,
-            timeout_s=form.cleaned_data["timeout_s"],
-            reason=form.cleaned_data["reason"],
-            surface=Command.Surface.INSTANCE,
+        return TemplateResponse(
+            request, "admin/agents/instance/confirm.html", context, status=422 if problem or form.errors else 200
         )
-        aim = Aim.by_ids([instance.pk for instance in instances])
-        return fan_out_to(aim, order, actor=actor_of(request)).kept
+
+
+def _order(kind: CommandKind, form: BulkForm) -> Order:
+    return Order(
+        kind=kind,
+        timeout_s=form.cleaned_data["timeout_s"],
+        reason=form.cleaned_data["reason"],
+        surface=Command.Surface.INSTANCE,
+    )
+
+
+def _id_in(request: HttpRequest) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(request.POST.get("fan_out", ""))
+    except ValueError:
+        return None

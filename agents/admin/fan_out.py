@@ -5,46 +5,71 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
-from django.core.paginator import Paginator
-from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils.html import format_html, format_html_join
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, DropdownFilter
 
 from agents.admin import columns
 from agents.admin.fan_out_form import send_url
+from agents.admin.fan_out_rows import csv_answer, page_of, rows_of
 from agents.admin.filters import KindFilter
 from agents.admin.sending import kinds_for
 from agents.models import Command, FanOut, FanOutTarget
-from agents.selectors.fan_outs import FAILED, command_counts, failed_q, retriable, targets_of
+from agents.selectors.fan_outs import (
+    FAILED,
+    RETRIABLE_STATES,
+    STATES,
+    Standing,
+    command_counts,
+    running,
+    standing,
+)
+from agents.services.commands import cancel_waiting
+from controlplane.access.actors import actor_of
+from controlplane.access.policy import may_command
 from controlplane.console.admin import HTMX_STOP_POLLING, HistoryAdmin, PageAdmin
 from controlplane.console.formatting import NOTHING, admin_url, age, badge, cut, link
 
-TARGETS_SHOWN = 100
 SHOWN: dict[str, Any] = {"": _("All"), "open": _("Under way"), "failed": _("Failed"), "done": _("Succeeded")}
-_CONDITIONS = {
-    "open": Q(command__status__in=Command.OPEN),
-    "failed": failed_q(),
-    "done": Q(command__status=Command.Status.SUCCEEDED),
-}
+
+
+class RunningFilter(DropdownFilter):  # type: ignore[misc]
+    """Those of which a command is still under way."""
+
+    title = _("state")
+    parameter_name = "running"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("yes", _("Running")), ("no", _("Finished"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() == "yes":
+            return running(queryset)
+        return queryset.exclude(pk__in=running().values("pk")) if self.value() == "no" else queryset
 
 
 @admin.register(FanOut)
 class FanOutAdmin(HistoryAdmin, PageAdmin):
     list_display = ("label", "aimed_at", "outcomes", "progress", "created", "by", "why")
     list_filter = (
+        RunningFilter,
         KindFilter,
         ("target_mode", ChoicesDropdownFilter),
         ("service", AutocompleteSelectFilter),
     )
     search_fields = ("selector", "=group_name", "task_name", "created_by_name", "reason")
     page_template = "admin/agents/fanout/page.html"
+    # The targets of each are counted anew, and one has thousands.
+    list_per_page = 20
     public_id_prefix = "fan_"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[FanOut]:
@@ -76,7 +101,9 @@ class FanOutAdmin(HistoryAdmin, PageAdmin):
     @admin.display(description=_("Now"))
     def progress(self, row: Any) -> SafeString | str:
         labels = dict(Command.Status.choices)
-        return _badges("command", [(status, row.statuses[status]) for status in labels], labels)
+        statuses = _badges("command", [(status, row.statuses[status]) for status in labels], labels)
+        is_running = any(row.statuses[status] for status in Command.OPEN)
+        return format_html("{} {}", badge("fan_out", "running"), statuses) if is_running else statuses
 
     @admin.display(description=_("Created"), ordering="created_at")
     def created(self, row: FanOut) -> SafeString | str:
@@ -94,41 +121,89 @@ class FanOutAdmin(HistoryAdmin, PageAdmin):
         return FanOut.objects.select_related("service", "retry_of")
 
     def get_page_urls(self) -> list[tuple[str, str, Callable[..., HttpResponse]]]:
-        return [("live", "live", self.live_view)]
+        return [
+            ("live", "live", self.live_view),
+            ("cancel", "cancel", self.cancel_view),
+            ("export", "export", self.export_view),
+        ]
 
     def page_context(self, request: HttpRequest, obj: FanOut) -> dict[str, object]:
-        """Seven queries, whatever the number of targets."""
-        counts = command_counts([obj])[obj.pk]
+        """Four queries, whatever the number of targets, of which one counts all of them."""
+        return {**self.live_context(request, obj), "retries": obj.retries.order_by("created_at")[:10]}
+
+    def live_context(self, request: HttpRequest, obj: FanOut) -> dict[str, object]:
+        """What moves: the counts and the visible page of targets. Two queries."""
+        now = standing(obj)
         shown = request.GET.get("show", "")
-        targets = targets_of(obj)
-        if shown in _CONDITIONS:
-            targets = targets.filter(_CONDITIONS[shown])
-        page = Paginator(targets, TARGETS_SHOWN).get_page(request.GET.get("p"))
-        retriable_count = retriable(obj).count()
+        shown = shown if shown in SHOWN or shown in STATES else ""
+        page = page_of(obj, shown, now.count_of(shown), request.GET.get("p"))
+        counts = _commands_in(now)
+        again = now.retriable if obj.kind in kinds_for(request) else Counter()
         return {
             "title": columns.kind_label(obj.kind),
             "kind_label": columns.kind_label(obj.kind),
             "aimed_at": aim_words(obj),
             "outcomes": [(outcome, getattr(obj, outcome)) for outcome in FanOutTarget.Outcome.values],
-            "statuses": [(status, label, counts[status]) for status, label in Command.Status.choices if counts[status]],
+            "states": [(state, now.states[state]) for state in STATES if now.states[state]],
             "shares": _shares(counts),
-            "open": _open(counts),
+            "open": now.open,
+            "waiting": now.states[Command.Status.PENDING],
+            "may_cancel": may_command(request, destructive=False),
             "command_count": counts.total(),
-            "retriable": retriable_count,
+            "retriable": now.retriable.total(),
+            "retry_url": send_url(("retry", str(obj.pk))) if again else "",
+            "retry_choices": [
+                (state, again[state], send_url(("retry", str(obj.pk)), ("only", state)))
+                for state in RETRIABLE_STATES
+                if again[state]
+            ],
             "targets": page,
+            "rows": rows_of(obj, page.object_list),
             "shown": shown,
             "choices": list(SHOWN.items()),
             "query": request.GET.urlencode(),
-            "retries": obj.retries.order_by("created_at")[:10],
-            "retry_url": send_url(("retry", str(obj.pk))) if retriable_count and obj.kind in kinds_for(request) else "",
+            "watch": _watch(obj),
         }
 
     def live_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """What changes while commands are under way; says to stop asking once none is."""
         fan_out = self.get_page_object(request, object_id)
-        context = {**self.page_context(request, fan_out), "object": fan_out}
+        context = {**self.live_context(request, fan_out), "object": fan_out}
         status = 200 if context["open"] else HTMX_STOP_POLLING
         return TemplateResponse(request, "admin/agents/fanout/live.html", context, status=status)
+
+    def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Cancel what was not sent yet."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        fan_out = self.get_page_object(request, object_id)
+        if not may_command(request, destructive=False):
+            raise PermissionDenied
+        count = cancel_waiting(fan_out, actor=actor_of(request))
+        if count:
+            messages.success(request, ngettext("%d command cancelled.", "%d commands cancelled.", count) % count)
+        else:
+            messages.info(request, gettext("Nothing was left to cancel: all commands have been sent."))
+        return HttpResponseRedirect(admin_url("agents_fanout_change", fan_out.pk))
+
+    def export_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """All targets as they stand now."""
+        if request.method not in {"GET", "HEAD"}:
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        return csv_answer(self.get_page_object(request, object_id))
+
+
+def _watch(fan_out: FanOut) -> str:
+    """What the live stream is asked for: commands, of one service where it was for one."""
+    query = {"channels": "commands"}
+    if fan_out.service is not None:
+        query |= {"service": fan_out.service.name, "environment": fan_out.service.environment}
+    return urlencode(query)
+
+
+def _commands_in(now: Standing) -> Counter[str]:
+    """How many commands have which status, those that were never made left out."""
+    return Counter({status: now.states[status] for status in Command.Status.values})
 
 
 def aim_words(fan_out: FanOut) -> SafeString | str:

@@ -16,9 +16,9 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext, ngettext
 
 from agents.admin.aiming import Asked, asked_in, posted
+from agents.admin.blast_radius import SAMPLE, TYPED_FIELD, Blast, blast_of, sample_of
 from agents.admin.columns import kind_label
 from agents.admin.sending import (
-    KIND_HINTS,
     OrderForm,
     choices_for_service,
     ensure_may_send,
@@ -27,8 +27,7 @@ from agents.admin.sending import (
     typed,
 )
 from agents.models import Command, FanOut, Instance
-from agents.models.command import DESTRUCTIVE_KINDS
-from agents.selectors.presence import presences
+from agents.selectors.fan_outs import RETRIABLE_STATES
 from agents.services.errors import FanOutGiven, TargetsChanged
 from agents.services.orders import Order
 from controlplane.access.actors import actor_of
@@ -36,11 +35,10 @@ from controlplane.common.errors import ControlPlaneError, Forbidden, Invalid, Un
 from controlplane.console.admin import redirect_to_login_again
 from controlplane.console.formatting import admin_url
 from tasks_app.models import Task
-from tasks_app.services.fan_outs import Expected, Reach, expect_fan_out, fan_out_to
+from tasks_app.services.fan_outs import Expected, expect_fan_out, fan_out_to
 
 ORDER_FIELDS = ("kind", "task_name", "limit", "payload", "reason", "timeout_s", "hold")
 TASKS_MAX = 300
-SAMPLE = 20
 
 
 def send_url(*parameters: tuple[str, str], **more: str) -> str:
@@ -74,6 +72,8 @@ def send_view(request: HttpRequest) -> HttpResponse:
         # Nobody could be shown to whom it would go: an instance is gone, or more are meant than one order goes to.
         messages.error(request, str(error))
         repeated = asked.fan_out
+        if asked.aim.service is not None:
+            return HttpResponseRedirect(admin_url("agents_service_change", asked.aim.service.pk))
         page = reverse("selector_lab") if repeated is None else admin_url("agents_fanout_change", repeated.pk)
         return HttpResponseRedirect(page)
 
@@ -97,9 +97,16 @@ def _posted(request: HttpRequest, asked: Asked) -> HttpResponse:
 def _confirm_or_send(request: HttpRequest, asked: Asked, order: Order) -> HttpResponse:
     ensure_may_send(request, order.kind)
     actor = actor_of(request)
+    expected = expect_fan_out(asked.aim, order, actor=actor)
     if request.method != "POST" or "confirm" not in request.POST:
-        return _confirmation(request, asked, order, expect_fan_out(asked.aim, order, actor=actor))
+        return confirmation(request, asked, order, expected)
     fan_out_id = _uuid(request.POST.get("fan_out"))
+    if fan_out_id is not None and FanOut.objects.filter(pk=fan_out_id).exists():
+        # A second click: what was sent is shown, whatever was typed.
+        return HttpResponseRedirect(admin_url("agents_fanout_change", fan_out_id))
+    problem = blast_of(asked, order, expected).problem_with(request.POST.get(TYPED_FIELD, ""))
+    if problem:
+        return confirmation(request, asked, order, expected, problem=problem)
     try:
         made = fan_out_to(
             asked.aim,
@@ -112,7 +119,7 @@ def _confirm_or_send(request: HttpRequest, asked: Asked, order: Order) -> HttpRe
         return HttpResponseRedirect(admin_url("agents_fanout_change", fan_out_id))
     except TargetsChanged:
         messages.warning(request, gettext("The fleet changed meanwhile: these instances are meant now."))
-        return _confirmation(request, asked, order, expect_fan_out(asked.aim, order, actor=actor))
+        return confirmation(request, asked, order, expect_fan_out(asked.aim, order, actor=actor))
     tell_sent(request, made.kept)
     return HttpResponseRedirect(admin_url("agents_fanout_change", made.kept.pk))
 
@@ -137,7 +144,10 @@ def _order_of(fan_out: FanOut) -> Order:
 
 def _order_form(request: HttpRequest, asked: Asked) -> OrderForm:
     instance_ids = asked.aim.instances()
-    rows = Task.objects.filter(service__in=Instance.objects.filter(pk__in=instance_ids).values("service"))
+    if asked.aim.service is not None:
+        rows = Task.objects.filter(service=asked.aim.service)
+    else:
+        rows = Task.objects.filter(service__in=Instance.objects.filter(pk__in=instance_ids).values("service"))
     names = rows.order_by("name").values_list("name", flat=True).distinct()[:TASKS_MAX]
     return OrderForm(
         request.POST if request.method == "POST" else None,
@@ -156,42 +166,68 @@ def _form(request: HttpRequest, asked: Asked, form: OrderForm, *, status: int = 
         "form_action": reverse("fan_out_send"),
         "carried": asked.parameters,
         "instance_count": len(instance_ids),
-        "presences": _sample(instance_ids),
+        "presences": sample_of(instance_ids),
         "more": max(0, len(instance_ids) - SAMPLE),
     }
     return _page(request, "admin/agents/fanout/send.html", context, status)
 
 
-def _confirmation(request: HttpRequest, asked: Asked, order: Order, expected: Expected) -> HttpResponse:
+def confirmation(
+    request: HttpRequest, asked: Asked, order: Order, expected: Expected, *, problem: str = ""
+) -> HttpResponse:
+    """The page that shows what the order would meet, and sends nothing."""
+    blast = blast_of(asked, order, expected)
     instance_ids = [target.instance.pk for target in expected.targets]
-    takes = sum(target.outcome in {"dispatched", "queued"} for target in expected.targets)
     context = {
         "title": gettext("Send this command?"),
         "asked": asked,
         "order": order,
-        "kind_label": kind_label(order.kind),
-        "hint": KIND_HINTS.get(order.kind, ""),
-        "destructive": order.kind in DESTRUCTIVE_KINDS,
-        "reach": Reach.of(expected.targets),
-        "takes": takes,
-        "reasons": expected.reasons,
+        "blast": blast,
+        "reach": blast.reach,
+        "takes": blast.takes,
+        "destructive": blast.is_destructive,
         "carried": [
             *asked.parameters,
             *posted(request, *ORDER_FIELDS),
-            ("fingerprint", expected.fingerprint),
+            ("fingerprint", _fingerprint(asked, blast.is_destructive, expected)),
             ("fan_out", str(uuid.uuid4())),
             ("confirm", "1"),
         ],
-        "back": send_url(*asked.parameters, **typed(request)) if asked.fan_out is None else "",
-        "presences": _sample(instance_ids),
+        "typed": request.POST.get(TYPED_FIELD, ""),
+        "problem": problem,
+        "back": _back(request, asked),
+        "retry_states": _retry_states(asked, blast),
+        "presences": sample_of(instance_ids),
         "more": max(0, len(instance_ids) - SAMPLE),
     }
-    return _page(request, "admin/agents/fanout/confirm.html", context)
+    return _page(request, "admin/agents/fanout/confirm.html", context, 422 if problem else 200)
 
 
-def _sample(instance_ids: list[uuid.UUID]) -> list[Any]:
-    found = Instance.objects.select_related("service").in_bulk(instance_ids[:SAMPLE])
-    return presences([found[key] for key in instance_ids[:SAMPLE] if key in found])
+def _fingerprint(asked: Asked, destructive: bool, expected: Expected) -> str:
+    """What holds the order to the instances that the page showed. Whoever means all that are online means those that
+    are when it is sent: in a large service somebody always comes or goes. What stops instances is held to the list.
+    """
+    of_whoever_is_online = asked.aim.service is not None and asked.aim.instance_ids is None
+    return "" if of_whoever_is_online and not destructive else expected.fingerprint
+
+
+def _back(request: HttpRequest, asked: Asked) -> str:
+    if asked.fan_out is not None:
+        return admin_url("agents_fanout_change", asked.fan_out.pk)
+    if asked.aim.service is not None:
+        return f"{admin_url('agents_service_change', asked.aim.service.pk, **typed(request))}#send"
+    return send_url(*asked.parameters, **typed(request))
+
+
+def _retry_states(asked: Asked, blast: Blast) -> list[tuple[str, int, bool]]:
+    """For a repetition, the states that it may be for, as (state, how many, chosen)."""
+    if asked.fan_out is None or blast.last is None:
+        return []
+    # The last time is the one that is repeated.
+    counts = blast.last.standing.retriable
+    return [
+        (state, counts[state], not asked.only or state in asked.only) for state in RETRIABLE_STATES if counts[state]
+    ]
 
 
 def _uuid(value: str | None) -> uuid.UUID | None:

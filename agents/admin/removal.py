@@ -1,14 +1,17 @@
 """Removals: what is being forgotten, how far that is, and what was."""
 
+from collections.abc import Callable
+
 from django.contrib import admin
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
 from agents.models import Removal
-from controlplane.console.admin import PageAdmin
+from controlplane.console.admin import HTMX_STOP_POLLING, PageAdmin
 from controlplane.console.formatting import age, badge
 
 
@@ -43,6 +46,16 @@ class RemovalAdmin(PageAdmin):
     @admin.display(description=_("Finished"), ordering="finished_at")
     def finished(self, row: Removal) -> SafeString | str:
         return age(row.finished_at)
+
+    def get_page_urls(self) -> list[tuple[str, str, Callable[..., HttpResponse]]]:
+        return [("live", "live", self.live_view)]
+
+    def live_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """How far it is; says to stop asking once it is done."""
+        removal = self.get_page_object(request, object_id)
+        context = {**self.page_context(request, removal), "object": removal}
+        status = HTMX_STOP_POLLING if removal.finished_at else 200
+        return TemplateResponse(request, "admin/agents/removal/live.html", context, status=status)
 
     def page_context(self, request: HttpRequest, obj: Removal) -> dict[str, object]:
         return {

@@ -106,6 +106,8 @@ class FanOutTarget(models.Model):
         verbose_name = _("target of a fan-out")
         verbose_name_plural = _("targets of fan-outs")
         constraints = [models.UniqueConstraint(fields=("fan_out", "instance"), name="fan_out_target")]
+        # Read by the pages of its targets, in their order: without it a page may walk the targets of all others.
+        indexes = [models.Index(fields=("fan_out", "id"), name="fan_out_target_order")]
 
     def __str__(self) -> str:
         return f"{self.fan_out_id} {self.instance_id}"

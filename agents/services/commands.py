@@ -296,6 +296,25 @@ def cancel_command(command_id: UUID, *, actor: Actor) -> Command:
     return command
 
 
+@transaction.atomic
+def cancel_waiting(fan_out: FanOut, *, actor: Actor) -> int:
+    """Cancel those commands of a fan-out that were not sent yet; returns how many. Four statements, however many."""
+    now = timezone.now()
+    waiting = (
+        Command.objects.select_for_update(of=("self",), no_key=True)
+        .filter(targets__fan_out=fan_out, status=Status.PENDING)
+        .select_related("instance")
+        .defer("args", "result")
+        .order_by("pk")
+    )
+    commands = list(waiting)
+    Command.objects.filter(pk__in=[command.pk for command in commands], status=Status.PENDING).update(
+        status=Status.CANCELLED, finished_at=now, updated_at=now, error_code="command_cancelled"
+    )
+    record_events([_act(command, EventKind.COMMAND_CANCELLED, now, actor) for command in commands])
+    return len(commands)
+
+
 def _act(command: Command, kind: EventKind, at: datetime, actor: Actor) -> NewEvent:
     """The event of what somebody did with a command: who, and from where."""
     return command_event(command, kind, at, actor=actor.name, meta=actor.origin())

@@ -65,7 +65,9 @@ ARCHIVING_ACTIONS: Final[Mapping[str, Rule]] = {"archive_selected": Role.OPERATO
 
 MODELS: Final[Mapping[str, ModelRules]] = {
     "agents.service": ModelRules(
-        view=Role.VIEWER, pages={"send": {"POST": Role.OPERATOR}, **ARCHIVING_PAGES}, actions=ARCHIVING_ACTIONS
+        view=Role.VIEWER,
+        pages={"send": {"POST": Role.OPERATOR}, "live": {"GET": Role.VIEWER}, **ARCHIVING_PAGES},
+        actions=ARCHIVING_ACTIONS,
     ),
     "agents.instance": ModelRules(
         view=Role.VIEWER,
@@ -104,7 +106,14 @@ MODELS: Final[Mapping[str, ModelRules]] = {
         pages={"live": {"GET": Role.VIEWER}, "cancel": {"POST": Role.OPERATOR}},
         actions={"cancel_selected": Role.OPERATOR},
     ),
-    "agents.fanout": ModelRules(view=Role.VIEWER, pages={"live": {"GET": Role.VIEWER}}),
+    "agents.fanout": ModelRules(
+        view=Role.VIEWER,
+        pages={
+            "live": {"GET": Role.VIEWER},
+            "export": {"GET": Role.VIEWER},
+            "cancel": {"POST": Role.OPERATOR},
+        },
+    ),
     "agents.group": ModelRules(
         view=Role.VIEWER,
         add=Role.OPERATOR,
@@ -116,7 +125,7 @@ MODELS: Final[Mapping[str, ModelRules]] = {
     "agents.event": READ_ONLY,
     "agents.replica": READ_ONLY,
     "agents.backgroundjob": READ_ONLY,
-    "agents.removal": READ_ONLY,
+    "agents.removal": ModelRules(view=Role.VIEWER, pages={"live": {"GET": Role.VIEWER}}),
     "tasks_app.task": READ_ONLY,
     "agents.agenttoken": ModelRules(view=Role.VIEWER, add=Role.ADMIN, pages=REVOKE, actions=REVOKE_SELECTED),
     "access.apitoken": ModelRules(view=Role.ADMIN, add=Role.ADMIN, pages=REVOKE, actions=REVOKE_SELECTED),

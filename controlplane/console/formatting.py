@@ -80,6 +80,11 @@ LOOKS: Mapping[str, Mapping[str, Look]] = {
         "skipped": Look("block", WARN),
         "rejected": Look("error", BAD),
     },
+    "fan_out": {
+        "running": Look("progress_activity", BUSY),
+        "finished": Look("done_all", MUTE),
+        "gone": Look("history_toggle_off", MUTE),
+    },
     "fleet": {
         "all": Look("check_circle", GOOD),
         "some": Look("warning", WARN),
@@ -130,6 +135,7 @@ STATE_WORDS: Mapping[str, Mapping[str, Words]] = {
     "job": {"ok": _("OK"), "failing": _("Failing"), "overdue": _("Overdue"), "never": _("Never ran")},
     "task": {"running": _("Running"), "pausing": _("Pausing"), "paused": _("Paused"), "drained": _("Takes no work")},
     "stop": {"drain": _("Drained")},
+    "fan_out": {"running": _("Running"), "finished": _("Finished"), "gone": _("No longer kept")},
     "removal": {"running": _("Being removed"), "done": _("Removed"), "kept": _("Removed in part")},
     "conflict": {"now": _("Identity conflict"), "past": _("Identity conflict, over")},
     "outcome": {

@@ -35,7 +35,7 @@ UNFOLD: dict[str, Any] = {
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "agents.admin.home.dashboard",
-    "STYLES": [_asset("console/console.css"), _asset("console/system.css")],
+    "STYLES": [_asset(f"console/{name}.css") for name in ("console", "service", "system")],
     "SCRIPTS": [_asset("console/console.js")],
     "BORDER_RADIUS": "6px",
     "COLORS": {

@@ -52,7 +52,7 @@ def fan_out(service: Service, order: Order, *, actor: Actor, instance_ids: Seque
     statements does not grow with the number of instances, unless the arguments are large. Source: contract 3.3.
     """
     order = validate_order(order)
-    targets = _online(service) if instance_ids is None else _named(service, instance_ids)
+    targets = online_of(service) if instance_ids is None else named_in(service, instance_ids)
     limit_bytes(order, len(targets))
     mode = FanOut.Mode.ALL_ONLINE if instance_ids is None else FanOut.Mode.SELECTED
     kept = new_fan_out(order, actor=actor, mode=mode, service=service, environments=[service.environment])
@@ -74,12 +74,14 @@ def limit_bytes(order: Order, number: int) -> None:
         )
 
 
-def _online(service: Service) -> list[UUID]:
+def online_of(service: Service) -> list[UUID]:
+    """The instances of a service that are online, by name."""
     online = service.instances.filter(connectivity=Connectivity.ONLINE, archived_at=None)
     return list(online.order_by("node_name", "id").values_list("pk", flat=True))
 
 
-def _named(service: Service, instance_ids: Sequence[UUID]) -> Sequence[UUID]:
+def named_in(service: Service, instance_ids: Sequence[UUID]) -> Sequence[UUID]:
+    """These instances, or InstanceUnknown where one is not of the service."""
     found = set(service.instances.filter(pk__in=instance_ids).values_list("pk", flat=True))
     for instance_id in instance_ids:
         if instance_id not in found:

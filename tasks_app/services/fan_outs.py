@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -12,7 +12,7 @@ from django.db import IntegrityError
 from django.utils.translation import gettext as _
 
 from agents.labels import Selector
-from agents.models import FanOut, Instance
+from agents.models import FanOut, Instance, Service
 from agents.models.command import CommandKind
 from agents.models.instance import Connectivity
 from agents.selectors.fan_outs import retriable
@@ -24,7 +24,7 @@ from agents.services.errors import FanOutGiven, InstanceUnknown, TargetsChanged
 from agents.services.orders import Order, validate_order
 from controlplane.common.actors import Actor
 from controlplane.common.errors import Invalid
-from tasks_app.services.commands import FannedOut, limit_bytes, task_refusals
+from tasks_app.services.commands import FannedOut, limit_bytes, named_in, online_of, task_refusals
 
 # One order goes to so many instances at most.
 TARGETS_MAX: Final = 10_000
@@ -36,13 +36,22 @@ LACKING: Final = frozenset({"missing_capability", "dialect_without_commands", "t
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """Whom an order is for. `instance_ids` are None where the selector decides, which a group says by its name."""
+    """Whom an order is for. `instance_ids` are None where the selector decides, which a group says by its name, or
+    the service: then it is for all of its instances that are online.
+    """
 
     mode: FanOut.Mode
     selector: Selector | None = None
     group_name: str = ""
     instance_ids: Sequence[UUID] | None = None
     retry_of: FanOut | None = None
+    service: Service | None = None
+
+    @classmethod
+    def by_service(cls, service: Service, instance_ids: Sequence[UUID] | None = None) -> "Aim":
+        """All of a service that are online when it is given, or those of its instances that are named."""
+        mode = FanOut.Mode.ALL_ONLINE if instance_ids is None else FanOut.Mode.SELECTED
+        return cls(mode, instance_ids=instance_ids, service=service)
 
     @classmethod
     def by_selector(cls, selector: Selector) -> "Aim":
@@ -64,9 +73,11 @@ class Aim:
         return cls(FanOut.Mode.SELECTED, instance_ids=instance_ids)
 
     @classmethod
-    def again(cls, fan_out: FanOut) -> "Aim":
-        """The instances at which a fan-out came to nothing and may still come to something."""
-        instance_ids = list(retriable(fan_out).values_list("instance_id", flat=True))
+    def again(cls, fan_out: FanOut, states: Collection[str] = ()) -> "Aim":
+        """The instances at which a fan-out came to nothing and may still come to something; in these states alone,
+        where some are named.
+        """
+        instance_ids = list(retriable(fan_out, states).values_list("instance_id", flat=True))
         return cls(FanOut.Mode.SELECTED, instance_ids=instance_ids, retry_of=fan_out)
 
     def instances(self, environments: Environments = None) -> list[UUID]:
@@ -74,7 +85,11 @@ class Aim:
 
         Raises InstanceUnknown where a named one does not exist for the requester, Invalid beyond TARGETS_MAX.
         """
-        if self.instance_ids is not None:
+        if self.service is not None:
+            found = list(
+                online_of(self.service) if self.instance_ids is None else named_in(self.service, self.instance_ids)
+            )
+        elif self.instance_ids is not None:
             found = _existing(self.instance_ids, environments)
         elif self.selector is not None:
             rows = matches(self.selector, environments=environments)
@@ -85,7 +100,11 @@ class Aim:
             raise Invalid(
                 _("One order goes to %d instances at most, and more are meant. Ask for more labels, or send in parts.")
                 % TARGETS_MAX,
-                field="instance_ids" if self.instance_ids is not None else "group" if self.group_name else "selector",
+                field="instance_ids"
+                if self.instance_ids is not None or self.service is not None
+                else "group"
+                if self.group_name
+                else "selector",
             )
         return found
 
@@ -203,7 +222,8 @@ def _give(
         selector=str(aim.selector) if aim.selector is not None else "",
         group_name=aim.group_name,
         retry_of=aim.retry_of,
-        environments=sorted(environments or ()),
+        service=aim.service,
+        environments=[aim.service.environment] if aim.service is not None else sorted(environments or ()),
     )
     if fan_out_id is not None:
         kept.pk = fan_out_id

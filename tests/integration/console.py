@@ -35,6 +35,16 @@ def url(view, *args):
     return reverse(f"admin:{view}", args=args)
 
 
+def carried(page):
+    """The hidden fields of a page that asks again, and what has to be typed there."""
+    found = {}
+    for name, value in page.context["carried"]:
+        found.setdefault(name, []).append(value)
+    if page.context["blast"].is_destructive:
+        found["typed"] = [str(page.context["blast"].takes)]
+    return found
+
+
 def text_of(response):
     return response.content.decode()
 

@@ -1,5 +1,7 @@
 """Sending and cancelling commands from the console: who may, what is offered, what is said when it is refused."""
 
+import re
+
 import pytest
 from django.urls import reverse
 
@@ -14,7 +16,7 @@ from tests.factories import (
     TaskFactory,
     task_control,
 )
-from tests.integration.console import console_as, said, text_of, url
+from tests.integration.console import carried, console_as, said, text_of, url
 
 pytestmark = pytest.mark.django_db
 OLD_LOGIN_S = 3600
@@ -281,7 +283,11 @@ def test_action_asks_again_before_it_sends():
     assert Command.objects.count() == 0
     without_reason = client.post(url("agents_instance_changelist"), {**chosen, "confirm": 1, "timeout_s": 10})
     assert "This field is required." in text_of(without_reason)
-    client.post(url("agents_instance_changelist"), {**chosen, "confirm": 1, "timeout_s": 10, "reason": "deploy"})
+    reasoned = {**chosen, "confirm": 1, "timeout_s": 10, "reason": "deploy"}
+    untyped = client.post(url("agents_instance_changelist"), reasoned)
+    assert "Type the number to confirm" in text_of(untyped)
+    assert Command.objects.count() == 0
+    client.post(url("agents_instance_changelist"), reasoned | {"typed": "2"})
     assert Command.objects.filter(kind="restart", reason="deploy").count() == 2
 
 
@@ -329,7 +335,9 @@ def test_fan_out_to_all_online_shows_a_table_that_reloads_without_sending_again(
     InstanceFactory(service=service, offline=True)
     client = console_as("operator")
 
-    answer = client.post(url("agents_service_send", service.pk), {"kind": "ping", "timeout_s": 10}, follow=True)
+    confirm = client.post(url("agents_service_send", service.pk), {"kind": "ping", "timeout_s": 10})
+    assert Command.objects.count() == 0
+    answer = client.post(reverse("fan_out_send"), carried(confirm), follow=True)
     again = client.get(answer.redirect_chain[-1][0])
 
     assert Command.objects.get().instance == online
@@ -342,11 +350,12 @@ def test_fan_out_to_chosen_instances_tells_of_each():
     online = connected(service=service)
     offline = InstanceFactory(service=service, offline=True)
 
-    page = console_as("operator").post(
+    client = console_as("operator")
+    confirm = client.post(
         url("agents_service_send", service.pk),
         {"kind": "ping", "timeout_s": 10, "target_mode": "selected", "target": [online.pk, offline.pk]},
-        follow=True,
     )
+    page = client.post(reverse("fan_out_send"), carried(confirm), follow=True)
 
     outcomes = {target.instance: target.outcome for target in page.context["targets"]}
     assert outcomes == {online: "dispatched", offline: "skipped"}
@@ -377,11 +386,13 @@ def test_fan_out_to_nonsense_is_refused(targets, message):
 def test_fan_out_without_anyone_online_says_so():
     service = InstanceFactory(offline=True).service
 
-    page = console_as("operator").post(
-        url("agents_service_send", service.pk), {"kind": "ping", "timeout_s": 10}, follow=True
+    page = text_of(
+        console_as("operator").post(url("agents_service_send", service.pk), {"kind": "ping", "timeout_s": 10})
     )
 
-    assert said(page) == ["Nothing was sent: no instance of this service is online."]
+    assert "0 commands will be made." in page
+    assert "1 instance of the service is not online and is left out." in page
+    assert not re.search(r">Send \d+ command", page)
 
 
 def test_nobody_shuts_a_whole_service_down():

@@ -20,7 +20,7 @@ from tests.factories import (
     SessionFactory,
     TaskFactory,
 )
-from tests.integration.console import console_as, said, text_of, url
+from tests.integration.console import carried, console_as, said, text_of, url
 
 pytestmark = pytest.mark.django_db
 SEND = "/admin/fan-outs/send/"
@@ -31,14 +31,6 @@ def connected(env="prod", **fields):
     session = SessionFactory(instance=InstanceFactory(service=ServiceFactory(), online=True), **fields)
     InstanceLabelsFactory(instance=session.instance, labels={"env": env})
     return session.instance
-
-
-def carried(page):
-    """The hidden fields of the page that asks again."""
-    found = {}
-    for name, value in page.context["carried"]:
-        found.setdefault(name, []).append(value)
-    return found
 
 
 def asked(client, **fields):

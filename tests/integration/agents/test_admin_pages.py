@@ -63,7 +63,7 @@ def cost(client, path):
 
 
 MOST = {
-    "agents_service": 16,
+    "agents_service": 18,
     "agents_instance": 15,
     "agents_session": 7,
     "agents_command": 9,
@@ -186,8 +186,9 @@ def test_service_page_tells_drift_among_online_instances_only():
     InstanceFactory(service=service, online=True, last_topology_hash="sha256:c")
     differing = client.get(url("agents_service_change", service.pk))
 
-    assert not alike.context["drifted"]
-    assert [each["count"] for each in differing.context["topologies"]] == [2, 1]
+    assert not alike.context["drift"].is_drifted
+    assert differing.context["drift"].is_drifted
+    assert [each.online for each in differing.context["drift"].groups] == [2, 1, 0]
 
 
 def test_live_part_of_a_command_says_when_to_stop_asking():

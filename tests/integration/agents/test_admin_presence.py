@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.urls import reverse
 from django.utils import timezone
 
 from agents.models import Session
@@ -17,7 +18,7 @@ from tests.factories import (
     TaskFactory,
     task_control,
 )
-from tests.integration.console import console_as, text_of, url
+from tests.integration.console import carried, console_as, text_of, url
 
 pytestmark = pytest.mark.django_db
 MINUTE = timedelta(minutes=1)
@@ -238,7 +239,8 @@ def test_fan_out_result_names_the_service():
     instance = connected(service=ServiceFactory(name="billing"))
     client = console_as("operator")
 
-    page = client.post(url("agents_service_send", instance.service_id), {"kind": "ping", "timeout_s": 9}, follow=True)
+    confirm = client.post(url("agents_service_send", instance.service_id), {"kind": "ping", "timeout_s": 9})
+    page = client.post(reverse("fan_out_send"), carried(confirm), follow=True)
 
     assert "dev/billing" in text_of(page)
     assert "Ping: 1 command made" in text_of(page)
