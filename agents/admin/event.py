@@ -55,7 +55,7 @@ class EventAdmin(HistoryAdmin, PageAdmin):
 
     def _neighbours(self, request: HttpRequest, event: Event) -> list[dict[str, object]]:
         """What happened around it to the same command, task and instance; two short reads of an index for each."""
-        found = []
+        found: list[dict[str, object]] = []
         for title, of, more in _relations(event):
             rows = self._told(request).filter(**of).defer("traceback", "meta")
             order = Order(("occurred_at", "id"))
@@ -70,7 +70,8 @@ class EventAdmin(HistoryAdmin, PageAdmin):
 
 def _relations(event: Event) -> list[tuple[str, dict[str, object], str]]:
     """What an event shares with others: a title, the filter, and the list of all of them."""
-    view, found = "agents_event_changelist", []
+    view = "agents_event_changelist"
+    found: list[tuple[str, dict[str, object], str]] = []
     if event.command_id:
         url = admin_url(view, command_id=f"cmd_{event.command_id.hex}", since="all")
         found.append((gettext("Same command"), {"command_id": event.command_id}, url))

@@ -22,6 +22,7 @@ from agents.models import Event, Service
 from agents.models.instance import Dialect
 from agents.selectors.event_counts import COUNTED_MAX, FACETS, NEW_MAX, Bars, Counts, bars_of, counts_of, newer_than
 from agents.selectors.groups import groups
+from agents.selectors.history import history
 from controlplane.access.policy import may_administer
 from controlplane.common.database import TookTooLong, statements_within
 from controlplane.common.rest.cursors import Order
@@ -138,9 +139,7 @@ def event_chart(request: HttpRequest) -> HttpResponse:
     begin, end = query.span
     try:
         with statements_within(SEARCH_TIMEOUT_MS):
-            bars = (
-                bars_of(rows, begin, end, is_searched="q" in query.values) if not query.wrong else Bars([], end - begin)
-            )
+            bars = bars_of(rows, begin, end, is_searched="q" in query.values)
     except TookTooLong:
         return HttpResponse(str(TOO_WIDE), status=503, content_type="text/plain; charset=utf-8")
     lines = [
@@ -177,17 +176,17 @@ def _asked(request: HttpRequest) -> tuple[EventQuery, QuerySet[Event]]:
 def _page(request: HttpRequest, query: EventQuery, rows: QuerySet[Event]) -> EventPage:
     """One page by keyset: a deep one costs what the first costs."""
     newer, older = _read_place(request.GET.get("after", "")), _read_place(request.GET.get("before", ""))
-    shown = rows.select_related("service", "instance").defer("traceback", "meta")
-    shown = shown.annotate(traceback_head=Substr("traceback", 1, TRACEBACK_SHOWN + 1))
+    shown = _shown(rows)
     try:
         with statements_within(SEARCH_TIMEOUT_MS):
+            found: list[Event]
             if newer is not None:
                 found = list(_NEWER.apply(shown.filter(_NEWER.after(newer)))[: PAGE_ROWS + 1])
             else:
                 place = _OLDER.apply(shown.filter(_OLDER.after(older)) if older is not None else shown)
                 found = list(place[: PAGE_ROWS + 1])
             if not found and "q" in query.values:
-                found = list(_by_id(request, query.values["q"]))
+                found = list(_by_id(request, query))
     except TookTooLong:
         messages.error(request, str(TOO_WIDE))
         found = []
@@ -203,11 +202,16 @@ def _page(request: HttpRequest, query: EventQuery, rows: QuerySet[Event]) -> Eve
     )
 
 
-def _by_id(request: HttpRequest, text: str) -> QuerySet[Event]:
-    """The event of which somebody pasted the id into the search."""
-    rows = EventQuery.read(request.GET).without(*NAMES).rows(administrator=may_administer(request))
-    shown = rows.select_related("service", "instance").defer("traceback", "meta")
-    return shown.annotate(traceback_head=Substr("traceback", 1, TRACEBACK_SHOWN + 1)).filter(event_id=text.strip())
+def _shown(rows: QuerySet[Event]) -> "QuerySet[Any, Event]":
+    """With what a row of the list shows, and no more of the wide columns."""
+    found = rows.select_related("service", "instance").defer("traceback", "meta")
+    return found.annotate(traceback_head=Substr("traceback", 1, TRACEBACK_SHOWN + 1))
+
+
+def _by_id(request: HttpRequest, query: EventQuery) -> "QuerySet[Any, Event]":
+    """The event of which somebody pasted the id into the search, whenever it was."""
+    rows = history(administrator=may_administer(request)).filter(event_id=str(query.values["q"]).strip())
+    return _shown(rows)[:1]
 
 
 def _place(row: Event) -> str:

@@ -212,10 +212,12 @@ def _written(given: QueryDict) -> dict[str, str]:
         found.update(_service_of(pk))
     if found.get("dialect", [""])[-1] not in Dialect.values:
         found.pop("dialect", None)
-    written = {name: ",".join(found[name]) if name in _LISTS else found[name][-1] for name in NAMES if found.get(name)}
-    return {
-        name: ",".join(dict.fromkeys(text.split(","))) if name in _LISTS else text for name, text in written.items()
-    }
+    return {name: _joined(found[name]) if name in _LISTS else found[name][-1] for name in NAMES if found.get(name)}
+
+
+def _joined(values: list[str]) -> str:
+    """Values that stand in several places or by comma, each once."""
+    return ",".join(dict.fromkeys(each for value in values for each in value.split(",") if each))
 
 
 def _service_of(pk: str) -> dict[str, list[str]]:
@@ -226,7 +228,7 @@ def _service_of(pk: str) -> dict[str, list[str]]:
 
 def _moment(given: QueryDict, names: Iterable[str], problems: list[str]) -> datetime | None:
     """A typed time; without an offset it is one of the time zone of the page."""
-    text = next((given[name].strip() for name in names if given.get(name, "").strip()), "")
+    text = next((text for name in names if (text := str(given.get(name, "")).strip())), "")
     if not text:
         return None
     try:

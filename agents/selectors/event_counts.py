@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F, Func, IntegerField, QuerySet
@@ -35,7 +36,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """Events by level over spans of equal length, None where nothing is known; `is_estimated` where some are reckoned."""
+    """Events by level over spans of equal length, None where nothing is known; estimated where some are reckoned."""
 
     begins: list[datetime]
     width: timedelta
@@ -69,7 +70,10 @@ def newest(rows: QuerySet[Event]) -> QuerySet[Event]:
 
 def grouped(rows: QuerySet[Any, Any], columns: Sequence[str]) -> list[tuple[Any, ...]]:
     """How many of the rows, a slice of values, share the same `columns`: those and the number, in no order."""
-    sql, params = rows.query.sql_with_params()
+    try:
+        sql, params = rows.query.sql_with_params()
+    except EmptyResultSet:
+        return []
     named = ", ".join(connection.ops.quote_name(column) for column in columns)
     with connection.cursor() as cursor:
         # Both are Django's own SQL; what anybody wrote is in the parameters.

@@ -36,6 +36,7 @@ def test_others_see_a_view_only_where_it_is_shared():
     mine = console_as("operator", username="ann")
     save(mine, name="Mine")
     save(mine, name="Ours", is_shared="on")
+    Event.objects.all().delete()
 
     page = text_of(console_as("viewer").get(url("agents_event_changelist")))
 
