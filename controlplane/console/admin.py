@@ -156,7 +156,7 @@ class HistoryAdmin(ReadOnlyAdmin):
 
     # No index knows a part of a text: without a bound, a search reads the whole table.
     SEARCHED_MAX = 20_000
-    search_help_text = _("A text is sought in the newest 20,000 rows that the filters leave; an id in all.")
+    search_help_text = _("A text is sought in the newest 20,000 rows, unless the filter names a time; an id in all.")
 
     def get_sortable_by(self, request: HttpRequest) -> Any:
         """The columns with an ordering that an index begins with."""
@@ -172,10 +172,14 @@ class HistoryAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
     ) -> tuple[models.QuerySet[Any], bool]:
         found, may_repeat = super().get_search_results(request, queryset, search_term)
-        if not search_term.strip() or self._id_of(search_term) is not None:
+        is_bounded = RecentFilter.parameter_name in request.GET or self._id_of(search_term) is not None
+        if is_bounded or not search_term.strip():
             return found, may_repeat
-        newest = queryset.order_by(*(self.ordering or self.opts.ordering or ("-pk",))).values("pk")[: self.SEARCHED_MAX]
-        return found.filter(pk__in=newest), may_repeat
+        # A range of the index by which the list is ordered; asked for by their keys, all rows would be read.
+        column = str((self.ordering or self.opts.ordering or ("pk",))[0]).removeprefix("-")
+        newest = self.model._default_manager.order_by(f"-{column}").values_list(column, flat=True)  # noqa: SLF001 -- public in all but name
+        oldest = newest[self.SEARCHED_MAX : self.SEARCHED_MAX + 1].first()
+        return (found if oldest is None else found.filter(**{f"{column}__gte": oldest})), may_repeat
 
 
 def _leading_columns(opts: Any) -> set[str]:
