@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. `body` is JSON or empty."""
+    """One request. `body` is JSON or empty. With a `cookie` it is that of a browser, and shows no token."""
 
     method: str
     path: str
     body: bytes = b""
+    cookie: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,9 @@ class RestClient:
             self._streams = None
 
     def _request(self, call: Call) -> bytes:
-        head = (
-            f"{call.method} {call.path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n"
-            f"Authorization: Bearer {self._token}\r\nAccept: application/json\r\n"
-        )
+        who = f"Cookie: {call.cookie}" if call.cookie else f"Authorization: Bearer {self._token}"
+        accept = "text/html" if call.cookie else "application/json"
+        head = f"{call.method} {call.path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n{who}\r\nAccept: {accept}\r\n"
         if call.body:
             head += f"Content-Type: application/json\r\nContent-Length: {len(call.body)}\r\n"
         return f"{head}\r\n".encode() + call.body

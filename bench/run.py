@@ -18,7 +18,7 @@ from bench.load import Load
 from bench.machine import Cores, on_core
 from bench.portal import running_portal
 from bench.report import Row, as_json, markdown_table, text_table
-from bench.scenarios import fleet, flood, latency, lists, registry, scrape, sweep, telemetry
+from bench.scenarios import console, fleet, flood, latency, lists, registry, scrape, sweep, telemetry
 from bench.servers import DATABASE, running_servers
 
 Scenario = Callable[[Bench], list[Row]]
@@ -44,7 +44,7 @@ SCENARIOS: dict[str, Scenario] = {
     "registry": registry.registry,
 }
 # Left out of `all`, which is to take minutes and no more.
-BY_THEMSELVES: dict[str, Scenario] = {"lists": lists.lists}
+BY_THEMSELVES: dict[str, Scenario] = {"lists": lists.lists, "console": console.console}
 WEB_COUNT = 2
 OPEN_FILES = 16384
 # How much of a core processes that are not of this run may use before the figures say little about the portal.

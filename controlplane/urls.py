@@ -7,9 +7,11 @@ from django.urls import include, path, re_path, register_converter
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
+from agents.admin.event_list import event_chart, event_facets, event_new
 from agents.admin.fan_out_form import send_view
 from agents.admin.home import live_home
 from agents.admin.inventory import archive_chosen, inventory_page
+from agents.admin.saved_views import change_saved_view, delete_saved_view, save_list_view
 from agents.admin.selectors import selector_known, selector_lab, selector_matches
 from agents.gateways.argus.views import unknown as unknown_in_registry
 from agents.gateways.onestep.views import presence
@@ -54,6 +56,12 @@ urlpatterns = [
     path("admin/access/", admin.site.admin_view(access_page), name="access"),
     path("admin/access/live/", admin.site.admin_view(access_live), name="access_live"),
     path("admin/access/roles/", admin.site.admin_view(roles_page), name="access_roles"),
+    path("admin/events/chart/", admin.site.admin_view(event_chart), name="events_chart"),
+    path("admin/events/facets/", admin.site.admin_view(event_facets), name="events_facets"),
+    path("admin/events/new/", admin.site.admin_view(event_new), name="events_new"),
+    path("admin/views/", admin.site.admin_view(save_list_view), name="view_save"),
+    path("admin/views/<int:view_id>/", admin.site.admin_view(change_saved_view), name="view_change"),
+    path("admin/views/<int:view_id>/delete/", admin.site.admin_view(delete_saved_view), name="view_delete"),
     path("admin/language/", include("django.conf.urls.i18n")),
     path("admin/", admin.site.urls),
     path("api/v1/agents/presence", presence),

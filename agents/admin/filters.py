@@ -1,19 +1,16 @@
 """List filters whose choices the database does not have to be asked for."""
 
-from datetime import timedelta
 from typing import Any
 
 from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import DropdownFilter, TextFilter
 
 from agents.labels import Selector, SelectorInvalid, parse
 from agents.models.command import CommandKind
-from agents.models.event import EventKind
 from agents.selectors.facts import TEXT_MAX, WORDS_MIN, FactInvalid, mentioning_q, parse_fact, with_fact
 from agents.selectors.groups import GroupUnknown, groups, selector_of
 from agents.selectors.instances import ARCHIVED, Archived, archived_q
@@ -94,68 +91,6 @@ class FactWordsFilter(TextFilter):  # type: ignore[misc]
 def _written(value: str | None) -> str:
     """What was written into a text filter, without what no database takes."""
     return clean_text(value or "").strip()
-
-
-class OccurredFilter(DropdownFilter):  # type: ignore[misc]
-    """Events of the last while; a date hierarchy would read every row of the table for its links."""
-
-    title = _("time")
-    parameter_name = "since"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [
-            ("1h", _("Last hour")),
-            ("1d", _("Last 24 hours")),
-            ("7d", _("Last 7 days")),
-            ("30d", _("Last 30 days")),
-        ]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        ages = {"1h": timedelta(hours=1), "1d": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
-        age = ages.get(str(self.value()))
-        return queryset.filter(occurred_at__gte=timezone.now() - age) if age else queryset
-
-
-class SubjectFilter(DropdownFilter):  # type: ignore[misc]
-    """What was changed. Pages lead here with it chosen; there are too many to choose from."""
-
-    title = _("changed")
-    parameter_name = "subject"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        chosen = request.GET.get(self.parameter_name)
-        return [(chosen, chosen)] if chosen else []
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(subject=self.value()) if self.value() else queryset
-
-
-class EventFamilyFilter(DropdownFilter):  # type: ignore[misc]
-    """Events of one family: what comes before the dot of their kind."""
-
-    title = _("subject")
-    parameter_name = "family"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [
-            ("task.", _("Tasks")),
-            ("instance.", _("Instances")),
-            ("session.", _("Sessions")),
-            ("service.", _("Services")),
-            ("command.", _("Commands")),
-            ("token.", _("Tokens")),
-            ("object.", _("Changes")),
-            ("schedule.", _("Schedules")),
-            ("login.", _("Logins")),
-            ("agent.", _("Agents")),
-            ("ingest.", _("Refused records")),
-        ]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if not self.value():
-            return queryset
-        kinds = [kind for kind in EventKind.values if kind.startswith(str(self.value()))]
-        return queryset.filter(kind__in=kinds)
 
 
 class SelectorFilter(TextFilter):  # type: ignore[misc]

@@ -27,7 +27,7 @@ urlpatterns = [
     path("groups/<name:group_name>", groups.GroupView.as_view()),
     path("selectors/check", checks.SelectorCheckView.as_view()),
     path("ui/stream", UiStreamView.as_view()),
-    path("history", history.HistoryView.as_view()),
+    path("history", history.HistoryView.as_view(), name="history"),
     path("history/<name:event_id>", history.HistoryEventView.as_view()),
     path("agent-tokens", tokens.AgentTokensView.as_view()),
     path("agent-tokens/<name:token_id>", tokens.AgentTokenView.as_view()),

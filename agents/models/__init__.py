@@ -11,6 +11,7 @@ from agents.models.inventory import HostAddress, InstanceFacts, InstanceLabels
 from agents.models.node import Node, NodeCounter, NodesFile
 from agents.models.removal import Removal
 from agents.models.replica import Replica
+from agents.models.saved_view import SavedView
 from agents.models.service import Service
 from agents.models.session import Session
 from agents.models.storage import RetentionResult, TableSize
@@ -37,6 +38,7 @@ __all__ = [
     "Removal",
     "Replica",
     "RetentionResult",
+    "SavedView",
     "Service",
     "Session",
     "TableSize",

@@ -37,7 +37,7 @@ _NEWEST = "SELECT * FROM agents_event ORDER BY occurred_at DESC, event_id LIMIT 
 
 def lists(bench: Bench) -> list[Row]:
     """Every list and dashboard at its default parameters and on deep pages, one call after the other."""
-    size = _size(bench.options.agents)
+    size = size_of(bench.options.agents)
     filled = fill(bench.servers.database_url, size)
     paths = _paths(bench)
     times: dict[str, list[float]] = {}
@@ -57,7 +57,7 @@ def lists(bench: Bench) -> list[Row]:
             percentile(times[slowest], 0.95) * 1000,
             "at most",
             TARGET_MS,
-            _raw(bench),
+            newest_events(bench),
             "; ".join(problems),
             {"by_path": by_path, "fill_seconds": {name: round(took_s, 1) for name, took_s in filled.items()}},
         ),
@@ -71,7 +71,8 @@ def lists(bench: Bench) -> list[Row]:
     ]
 
 
-def _size(instances: int | None) -> Size:
+def size_of(instances: int | None) -> Size:
+    """The whole past, or one of so many instances."""
     whole = Size()
     if instances is None:
         return whole
@@ -133,7 +134,8 @@ def _follow(bench: Bench, path: str) -> list[Answered]:
     return _ask(bench, [Call("GET", f"{path}?cursor={cursor}" if cursor else path)])
 
 
-def _raw(bench: Bench) -> Raw:
+def newest_events(bench: Bench) -> Raw:
+    """The raw limit of a list: what PostgreSQL takes for the rows of its first page."""
     with psycopg.connect(bench.servers.database_url) as connection:
         samples = []
         for _ in range(50):

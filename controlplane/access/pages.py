@@ -32,6 +32,13 @@ PAGES: Final[Mapping[str, Mapping[str, Rule]]] = {
     "admin/selectors/": {"GET": Role.VIEWER},
     "admin/selectors/known/": {"GET": Role.VIEWER},
     "admin/selectors/matches/": {"GET": Role.VIEWER},
+    "admin/events/chart/": {"GET": Role.VIEWER},
+    "admin/events/facets/": {"GET": Role.VIEWER},
+    "admin/events/new/": {"GET": Role.VIEWER},
+    # Views of lists that one may see; others' are theirs alone.
+    "admin/views/": {"POST": Role.VIEWER},
+    "admin/views/<int:view_id>/": {"POST": Role.VIEWER},
+    "admin/views/<int:view_id>/delete/": {"POST": Role.VIEWER},
     # And for what stops an instance the role admin and a recent login.
     "admin/fan-outs/send/": {"GET": Role.OPERATOR, "POST": Role.OPERATOR},
     APP_LIST: STAFF,

@@ -1,6 +1,7 @@
 """Bases of the console's admin pages: read-only lists with bounded counting, and pages instead of change forms."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from functools import update_wrapper, wraps
 from typing import Any, ClassVar
 from uuid import UUID
@@ -8,15 +9,19 @@ from uuid import UUID
 from django.contrib import messages
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.utils import unquote
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.paginator import Paginator
 from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.http import urlencode
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from unfold.contrib.filters.admin import DropdownFilter
 
 from controlplane.access.policy import logged_in_recently
 from controlplane.common.errors import ControlPlaneError, Unauthorized
@@ -25,10 +30,12 @@ from controlplane.console.auditing import AuditedAdmin
 __all__ = [
     "HTMX_STOP_POLLING",
     "BoundedPaginator",
+    "CheapChangeList",
     "HistoryAdmin",
     "ModelAdmin",
     "PageAdmin",
     "ReadOnlyAdmin",
+    "RecentFilter",
     "after_recent_login",
     "redirect_to_login_again",
     "report",
@@ -46,23 +53,74 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
     @cached_property
     def count(self) -> int:
         rows: models.QuerySet[Any] = self.object_list  # type: ignore[assignment]
-        return rows[: self.COUNT_MAX].count()
+        # In no order: to sort what is only counted would read all of it.
+        return rows.order_by()[: self.COUNT_MAX].count()
+
+
+class CheapChangeList(ChangeList):
+    """The list of Django without the links of a date hierarchy, for which it reads the whole table."""
+
+    def __init__(self, request: HttpRequest, model: type[models.Model], *args: Any, **kwargs: Any) -> None:
+        super().__init__(request, model, *args, **kwargs)
+        self.date_hierarchy = None
+
+
+class RecentFilter(DropdownFilter):  # type: ignore[misc]
+    """Rows of the last while, by the time that an admin names as its date hierarchy.
+
+    The hierarchy itself would read every row of the table for its links.
+    """
+
+    title = _("time")
+    parameter_name = "since"
+    AGES: ClassVar = {
+        "1h": (timedelta(hours=1), _("Last hour")),
+        "1d": (timedelta(days=1), _("Last 24 hours")),
+        "7d": (timedelta(days=7), _("Last 7 days")),
+        "30d": (timedelta(days=30), _("Last 30 days")),
+    }
+
+    def __init__(self, request: HttpRequest, params: Any, model: Any, model_admin: Any) -> None:
+        self.moment: str = model_admin.date_hierarchy
+        super().__init__(request, params, model, model_admin)
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [(key, words) for key, (_age, words) in self.AGES.items()]
+
+    def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
+        age, _words = self.AGES.get(str(self.value()), (None, ""))
+        return queryset.filter(**{f"{self.moment}__gte": timezone.now() - age}) if age else queryset
 
 
 class ModelAdmin(AuditedAdmin):
-    """The base of every admin of the portal."""
+    """The base of every admin of the portal: no list of it costs more the longer its table is."""
+
+    paginator = BoundedPaginator
+    # Django would count all rows besides those that match.
+    show_full_result_count = False
+    # Counts next to filters would cost a scan of the table each.
+    show_facets = ShowFacets.NEVER
+    change_list_template = "admin/console/change_list.html"
+    list_after_template = "admin/console/bounded.html"
+    has_saved_views = False
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return CheapChangeList
+
+    def get_list_filter(self, request: HttpRequest) -> Any:
+        """With a choice of times first, where the admin names one."""
+        filters = super().get_list_filter(request)
+        return (RecentFilter, *filters) if self.date_hierarchy else filters
 
 
 class ReadOnlyAdmin(ModelAdmin):
     """A list of rows that agents or the portal itself write: nothing is added, changed or deleted by hand."""
 
-    show_full_result_count = False
     list_per_page = 50
     list_max_show_all = 200
     list_fullwidth = True
     list_filter_submit = True
-    # Counts next to filters would cost a scan of the table each.
-    show_facets = ShowFacets.NEVER
+    has_saved_views = True
     # Ids on the wire are this and 32 hex digits; searching for one finds its row.
     public_id_prefix = ""
 
@@ -78,20 +136,58 @@ class ReadOnlyAdmin(ModelAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
     ) -> tuple[models.QuerySet[Any], bool]:
-        term = search_term.strip()
-        if isinstance(self.opts.pk, models.UUIDField):
-            try:
-                return queryset.filter(pk=UUID(term.removeprefix(self.public_id_prefix))), False
-            except ValueError:
-                pass
-        return super().get_search_results(request, queryset, term)
+        key = self._id_of(search_term)
+        if key is not None:
+            return queryset.filter(pk=key), False
+        return super().get_search_results(request, queryset, search_term.strip())
+
+    def _id_of(self, search_term: str) -> UUID | None:
+        """The id that somebody seeks; None where it is another text, or rows have no such ids."""
+        if not isinstance(self.opts.pk, models.UUIDField):
+            return None
+        try:
+            return UUID(search_term.strip().removeprefix(self.public_id_prefix))
+        except ValueError:
+            return None
 
 
 class HistoryAdmin(ReadOnlyAdmin):
-    """A read-only list that grows for ever: counting is bounded, and a note says so when the bound is met."""
+    """A read-only list that grows for ever: sorted by what an index serves, and searched among its newest rows."""
 
-    paginator = BoundedPaginator
-    list_after_template = "admin/console/bounded.html"
+    # No index knows a part of a text: without a bound, a search reads the whole table.
+    SEARCHED_MAX = 20_000
+    search_help_text = _("A text is sought in the newest 20,000 rows, unless the filter names a time; an id in all.")
+
+    def get_sortable_by(self, request: HttpRequest) -> Any:
+        """The columns with an ordering that an index begins with."""
+        served = {self.opts.pk.name, *_leading_columns(self.opts)}
+        orderings = {name: self._ordering_of(name) for name in self.get_list_display(request) if isinstance(name, str)}
+        return [name for name, ordering in orderings.items() if ordering.removeprefix("-") in served]
+
+    def _ordering_of(self, name: str) -> str:
+        column = getattr(self, name, None)
+        return str(getattr(column, "admin_order_field", "") or "") if column is not None else name
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
+    ) -> tuple[models.QuerySet[Any], bool]:
+        found, may_repeat = super().get_search_results(request, queryset, search_term)
+        is_bounded = RecentFilter.parameter_name in request.GET or self._id_of(search_term) is not None
+        if is_bounded or not search_term.strip():
+            return found, may_repeat
+        # A range of the index by which the list is ordered; asked for by their keys, all rows would be read.
+        column = str((self.ordering or self.opts.ordering or ("pk",))[0]).removeprefix("-")
+        newest = self.model._default_manager.order_by(f"-{column}").values_list(column, flat=True)  # noqa: SLF001 -- public in all but name
+        oldest = newest[self.SEARCHED_MAX : self.SEARCHED_MAX + 1].first()
+        return (found if oldest is None else found.filter(**{f"{column}__gte": oldest})), may_repeat
+
+
+def _leading_columns(opts: Any) -> set[str]:
+    """The columns that an index of a model begins with."""
+    indexes = [index.fields_orders[0][0] for index in opts.indexes if index.fields_orders and index.condition is None]
+    unique = [each.fields[0] for each in opts.constraints if getattr(each, "fields", ())]
+    own = [field.name for field in opts.fields if field.unique or field.db_index]
+    return {*indexes, *unique, *own, *(name.removeprefix("-") for name in opts.ordering[:1])}
 
 
 class PageAdmin(ReadOnlyAdmin):

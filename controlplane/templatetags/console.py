@@ -28,6 +28,7 @@ register.filter("origin_words", history.origin_words)
 register.filter("newest_changes", history.newest_changes)
 register.filter("reason_words", words.reason_words)
 register.filter("subject_of", subject_of)
+register.filter("subject_words", history.subject_words)
 
 
 @register.simple_tag

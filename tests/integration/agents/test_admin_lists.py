@@ -32,7 +32,7 @@ LISTS = {
     "agents_instance": (lambda: InstanceFactory(online=True), 15),
     "agents_session": (SessionFactory, 10),
     "agents_command": (CommandFactory, 11),
-    "agents_event": (EventFactory, 8),
+    "agents_event": (EventFactory, 11),
     "agents_agenttoken": (AgentTokenFactory, 9),
     "agents_replica": (ReplicaFactory, 8),
     "agents_backgroundjob": (lambda: BackgroundJobFactory(last_started_at="2026-01-01T00:00Z"), 8),
@@ -119,9 +119,9 @@ def test_list_survives_a_nonsense_query_string(bad):
 
 def test_history_is_counted_up_to_a_bound(monkeypatch):
     monkeypatch.setattr("controlplane.console.admin.BoundedPaginator.COUNT_MAX", 2)
-    EventFactory.create_batch(3)
+    CommandFactory.create_batch(3)
 
-    page = console_as().get(url("agents_event_changelist"))
+    page = console_as().get(url("agents_command_changelist"))
 
     assert page.context["cl"].result_count == 2
     assert "Only the first 2 are listed" in text_of(page)
@@ -152,7 +152,7 @@ def test_list_of_events_shows_the_level_with_the_kind_and_who_did_it():
 
     badges = re.findall(r'data-state="(\w+)"[^>]*>\s*<span[^>]*>\w+</span>([^<]*)</span>', text_of(response))
     assert badges == [("warn", "Command cancelled")]
-    assert response.context["cl"].list_display[:3] == ("what", "occurred", "by")
+    assert "by ann" in text_of(response)
 
 
 def test_names_from_agents_are_escaped():
@@ -170,8 +170,8 @@ def test_names_from_agents_are_escaped():
 
 def test_a_search_of_events_looks_a_day_back_unless_a_time_is_chosen():
     now = timezone.now()
-    old = EventFactory(message="the disk is full", occurred_at=now - timedelta(days=3))
-    new = EventFactory(instance=old.instance, message="the disk is full", occurred_at=now)
+    old = EventFactory(kind="task.failed", message="the disk is full", occurred_at=now - timedelta(days=3))
+    new = EventFactory(kind="task.failed", instance=old.instance, message="the disk is full", occurred_at=now)
     client = console_as()
 
     def found(**query):
