@@ -20,6 +20,7 @@ from controlplane.common.rest.views import NotFoundView
 from controlplane.console.views import browsers_log_in, change_own_password, favicon, login_again
 from controlplane.health import healthz, node_healthz, node_readyz, readyz
 from controlplane.prometheus.views import metrics
+from tasks_app.admin.work_chart import work_chart
 
 # The script of the page is an answer of its own, since no inline script runs.
 _api_docs = csp_update(settings.CSP_OF_API_DOCS)(
@@ -40,6 +41,7 @@ urlpatterns = [
     path("admin/live/", admin.site.admin_view(live_home), name="home_live"),
     path("admin/inventory/", admin.site.admin_view(inventory_page), name="inventory"),
     path("admin/inventory/archive/", admin.site.admin_view(archive_chosen), name="inventory_archive"),
+    path("admin/charts/work/", admin.site.admin_view(work_chart), name="chart_work"),
     path("admin/selectors/", admin.site.admin_view(selector_lab), name="selector_lab"),
     path("admin/selectors/known/", admin.site.admin_view(selector_known), name="selector_known"),
     path("admin/selectors/matches/", admin.site.admin_view(selector_matches), name="selector_matches"),
