@@ -11,7 +11,8 @@ from typing import Any, Final, TypeVar
 from django.core.cache import cache
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import FloatField, QuerySet, Sum
+from django.db.models.functions import Cast, Greatest
 
 from agents.models import Instance, Service
 from agents.selectors.visibility import Environments, within
@@ -237,3 +238,16 @@ def _counts(scope: Scope, started_at: datetime, ended_at: datetime, *, width_s: 
             "name a service or task, or ask for a shorter time.",
             code="too_much_to_read",
         ) from error
+
+
+def counts_by_instance(scope: Scope, started_at: datetime, ended_at: datetime) -> dict[Any, Counts]:
+    """The same as total_counts(), of each instance that reported any. One query."""
+    sums = {name: Sum(Cast(name, FloatField())) for name in ("started", "succeeded", "retried", "dead_lettered")}
+    sums |= {"failed": Sum(Cast(Greatest("failed", "dead_lettered"), FloatField()))}
+    sums |= {"cancelled": Sum(Cast("cancelled", FloatField()))}
+    rows: Any = (
+        _rows(scope, started_at, ended_at)
+        .values("instance_id")
+        .annotate(**{f"{name}_sum": each for name, each in sums.items()})
+    )
+    return {row["instance_id"]: Counts(**{name: int(row[f"{name}_sum"]) for name in sums}) for row in rows}

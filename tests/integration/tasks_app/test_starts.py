@@ -223,7 +223,9 @@ def test_expected_starts_are_those_that_came_missed_and_will_come():
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(kept=st.sets(st.integers(0, 23)), seconds=st.sampled_from([600, 601, 299]), kind=st.sampled_from(["cron", "every"]))
+@given(
+    kept=st.sets(st.integers(0, 23)), seconds=st.sampled_from([600, 601, 299]), kind=st.sampled_from(["cron", "every"])
+)
 def test_what_came_is_never_missed_and_what_did_not_always(kept, seconds, kind):
     Event.objects.all().delete()
     task = cron("*/10 * * * *") if kind == "cron" else interval(seconds)
