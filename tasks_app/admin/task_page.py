@@ -123,7 +123,7 @@ def instance_rows(request: HttpRequest, task: Task) -> list[dict[str, Any]]:
 
 def _of_task(choices: Choices, name: str) -> Choices:
     kinds = tuple(choices.kinds_of_task(name))
-    return replace(choices, kinds=kinds, tasks={kind: (name,) for kind in kinds})
+    return replace(choices, kinds=kinds, tasks=dict.fromkeys(kinds, (name,)))
 
 
 def _buttons(task: Task, instance_id: object, choices: Choices, entry: Mapping[str, Any]) -> list[dict[str, Any]]:

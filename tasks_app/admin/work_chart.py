@@ -107,7 +107,7 @@ def _line(series: CountSeries, key: str, label: Any, tone: str) -> Line:
 def _latency(scope: Scope, window: WorkWindow) -> tuple[Chart, datetime]:
     series = latency_series(scope, window, now=timezone.now())
     lines = [
-        Line(name, name, [each and getattr(each, f"{name}_ms") for each in series.durations])
+        Line(name, name, [None if each is None else getattr(each, f"{name}_ms") for each in series.durations])
         for name in ("p50", "p95", "p99")
     ]
     return Chart(series.times, series.width_s, "ms", lines), series.read_at

@@ -79,7 +79,7 @@ def parse_cron(expression: str) -> Cron:
     """Raises ScheduleInvalid where the agent would refuse the expression."""
     text = expression.strip()
     fields = ALIASES.get(text.lower(), text).split()
-    if len(fields) != 5:  # noqa: PLR2004 -- the five fields of cron
+    if len(fields) != 5:
         raise ScheduleInvalid("a cron expression has five fields")
     minute, hour, day, month, weekday = fields
     return Cron(
@@ -122,7 +122,7 @@ def _value(text: str, least: int, most: int, names: Mapping[str, int]) -> int:
     value = names[text.lower()] if text.lower() in names else _whole(text)
     if "7" in names:
         # However it is written: 07 is a Sunday too.
-        value = 0 if value == 7 else value  # noqa: PLR2004
+        value = 0 if value == 7 else value
     if not least <= value <= most:
         raise ScheduleInvalid(f"{text!r} is not between {least} and {most}")
     return value

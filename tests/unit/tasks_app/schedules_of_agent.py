@@ -3,9 +3,9 @@
 import json
 import sys
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from onestep.connectors.schedule import CronSchedule, IntervalSource
-from zoneinfo import ZoneInfo
 
 
 def answer(asked):
