@@ -48,6 +48,8 @@
     const chosen = remembered();
     if (!chosen || new URL(window.location.href).searchParams.has("window")) return;
     for (const section of document.querySelectorAll("[data-work]")) {
+      // Figures beside the charts are of the window in the URL: both tell of the same one.
+      if (section.querySelector("[data-work-reload]")) continue;
       if (section.dataset.workWindow !== chosen && section.querySelector(`[data-work-pick="${CSS.escape(chosen)}"]`)) show(section, chosen);
     }
   }

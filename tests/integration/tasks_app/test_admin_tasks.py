@@ -129,6 +129,14 @@ def test_page_compares_the_window_with_the_one_before():
     assert [(row.pk, counts.failed) for row, counts in context["by_instance"]] == [(instance.pk, 1)]
 
 
+def test_page_tells_nothing_done_from_nothing_reported():
+    task = TaskFactory()
+    assert "<dd>–<small>" in text_of(page(task)).split("Started", 1)[1][:60]
+    MetricWindowFactory(instance=running(task), task_name=task.name)
+
+    assert "<dd>0<small>" in text_of(page(task)).split("Started", 1)[1][:60]
+
+
 def test_page_takes_a_window_that_is_none_for_the_usual_one():
     assert page(TaskFactory(), window="junk").context["window"] == "1h"
 
