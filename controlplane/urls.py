@@ -26,6 +26,7 @@ from controlplane.system.access_page import access_live, access_page
 from controlplane.system.api import SystemView
 from controlplane.system.roles import roles_page
 from controlplane.system.views import system_file, system_live, system_page
+from tasks_app.admin.work_chart import work_chart
 
 # The script of the page is an answer of its own, since no inline script runs.
 _api_docs = csp_update(settings.CSP_OF_API_DOCS)(
@@ -46,6 +47,7 @@ urlpatterns = [
     path("admin/live/", admin.site.admin_view(live_home), name="home_live"),
     path("admin/inventory/", admin.site.admin_view(inventory_page), name="inventory"),
     path("admin/inventory/archive/", admin.site.admin_view(archive_chosen), name="inventory_archive"),
+    path("admin/charts/work/", admin.site.admin_view(work_chart), name="chart_work"),
     path("admin/selectors/", admin.site.admin_view(selector_lab), name="selector_lab"),
     path("admin/selectors/known/", admin.site.admin_view(selector_known), name="selector_known"),
     path("admin/selectors/matches/", admin.site.admin_view(selector_matches), name="selector_matches"),

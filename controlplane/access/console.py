@@ -126,7 +126,9 @@ MODELS: Final[Mapping[str, ModelRules]] = {
     "agents.replica": READ_ONLY,
     "agents.backgroundjob": READ_ONLY,
     "agents.removal": ModelRules(view=Role.VIEWER, pages={"live": {"GET": Role.VIEWER}}),
-    "tasks_app.task": READ_ONLY,
+    "tasks_app.task": ModelRules(
+        view=Role.VIEWER, pages={"live": {"GET": Role.VIEWER}, "send": {"POST": Role.OPERATOR}}
+    ),
     "agents.agenttoken": ModelRules(view=Role.VIEWER, add=Role.ADMIN, pages=REVOKE, actions=REVOKE_SELECTED),
     "access.apitoken": ModelRules(view=Role.ADMIN, add=Role.ADMIN, pages=REVOKE, actions=REVOKE_SELECTED),
     "access.successfullogin": ModelRules(view=Role.ADMIN),

@@ -29,6 +29,7 @@ PAGES: Final[Mapping[str, Mapping[str, Rule]]] = {
     # What these show is cut to what the reader may see.
     "admin/": STAFF,
     "admin/live/": STAFF,
+    "admin/charts/work/": {"GET": Role.VIEWER},
     "admin/selectors/": {"GET": Role.VIEWER},
     "admin/selectors/known/": {"GET": Role.VIEWER},
     "admin/selectors/matches/": {"GET": Role.VIEWER},

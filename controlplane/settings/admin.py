@@ -35,8 +35,8 @@ UNFOLD: dict[str, Any] = {
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "agents.admin.home.dashboard",
-    "STYLES": [_asset(f"console/{name}.css") for name in ("console", "events", "service", "system")],
-    "SCRIPTS": [_asset(f"console/{name}.js") for name in ("console", "events")],
+    "STYLES": [_asset(f"console/{name}.css") for name in ("console", "events", "service", "system", "task")],
+    "SCRIPTS": [_asset(f"console/{name}.js") for name in ("console", "events", "task")],
     "BORDER_RADIUS": "6px",
     "COLORS": {
         "primary": {

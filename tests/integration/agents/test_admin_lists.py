@@ -36,7 +36,7 @@ LISTS = {
     "agents_agenttoken": (AgentTokenFactory, 9),
     "agents_replica": (ReplicaFactory, 8),
     "agents_backgroundjob": (lambda: BackgroundJobFactory(last_started_at="2026-01-01T00:00Z"), 8),
-    "tasks_app_task": (TaskFactory, 10),
+    "tasks_app_task": (TaskFactory, 17),
     "access_apitoken": (ApiTokenFactory, 8),
     "auth_user": (UserFactory, 10),
 }
