@@ -1,6 +1,7 @@
 """What a chart of the console shows, and the answer that gives it to the browser.
 
-A page includes `admin/console/chart.html` with the URL of a view that answers `chart_response(chart)`; static/console/charts.js
+A page includes `admin/console/chart.html` with the URL of a view that answers `chart_response(chart)`;
+static/console/charts.js
 draws it, and writes the same figures as a table for whoever reads no picture.
 """
 
@@ -28,7 +29,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Values over buckets of `width_s` seconds that begin at `times`, oldest first. `unit`: "count", "per_s", "ms" or "s"."""
+    """Values over buckets of `width_s` seconds that begin at `times`, oldest first.
+
+    `unit` is "count", "per_s", "ms" or "s".
+    """
 
     times: Sequence[datetime]
     width_s: int

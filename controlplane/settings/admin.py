@@ -25,6 +25,9 @@ def _item(title: Any, icon: str, view: str, permission: str) -> dict[str, Any]:
     return {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{view}"), "permission": _may(permission)}
 
 
+# What the command palette finds beside pages: functions of (request, text) that yield sections.
+PALETTE_SOURCES = ["agents.admin.palette.fleet", "tasks_app.admin.palette.work"]
+
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": _("Control plane"),
     "SITE_HEADER": _("Control plane"),
@@ -35,8 +38,15 @@ UNFOLD: dict[str, Any] = {
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "agents.admin.home.dashboard",
-    "STYLES": [_asset("console/console.css")],
-    "SCRIPTS": [_asset("console/console.js")],
+    "STYLES": [_asset("vendor/uplot/uPlot.min.css"), _asset("console/console.css")],
+    "SCRIPTS": [
+        _asset("vendor/uplot/uPlot.iife.min.js"),
+        _asset("console/console.js"),
+        _asset("console/live.js"),
+        _asset("console/charts.js"),
+        _asset("console/forms.js"),
+        _asset("console/palette.js"),
+    ],
     "BORDER_RADIUS": "6px",
     "COLORS": {
         "primary": {
@@ -52,10 +62,6 @@ UNFOLD: dict[str, Any] = {
             "900": "oklch(33.5% .062 233)",
             "950": "oklch(26% .05 235)",
         },
-    },
-    "COMMAND": {
-        "search_models": ["agents.service", "agents.instance", "agents.node", "tasks_app.task"],
-        "show_history": True,
     },
     "SIDEBAR": {
         "command_search": True,
