@@ -58,7 +58,7 @@
   const day = (seconds) => formatted("day", DAY, seconds * 1000);
   const minute = (seconds) => formatted("minute", MINUTE, seconds * 1000);
   const second = (seconds) => formatted("second", { ...MINUTE, second: "2-digit" }, seconds * 1000);
-  const whole = (seconds) => formatted("whole", { ...DAY, ...MINUTE, second: "2-digit", timeZoneName: "short" }, seconds * 1000);
+  const whole = (seconds) => formatted("whole", { ...DAY, ...MINUTE, second: "2-digit", timeZoneName: "shortOffset" }, seconds * 1000).replace("GMT", "UTC");
 
   function plain(value, digits) {
     return new Intl.NumberFormat(language(), { maximumFractionDigits: digits, notation: Math.abs(value) >= 100000 ? "compact" : "standard" }).format(value);
@@ -377,7 +377,7 @@
       this.table.replaceChildren(table);
     }
 
-    repaint() { this.plot?.redraw(false); }
+    repaint() { this.plot?.redraw(); }
   }
 
   // New figures are found, those that left the page are given back.

@@ -3,7 +3,7 @@
 import pytest
 from django.db import connection
 
-from agents.models import Instance
+from agents.models import Instance, InstanceFacts
 from agents.selectors.facts import FactInvalid, mentioning_q, parse_fact, with_fact
 from agents.services.inventory import store_facts
 from tests.factories.agents import InstanceFactory, ServiceFactory
