@@ -41,7 +41,8 @@ def test_winter_and_summer_differ():
 
 
 @pytest.mark.parametrize(
-    "name", ["", "Mars/Base", "../../etc/passwd", "/etc/passwd", "Europe/Berlin\x00", "a" * 5000, "posixrules/..", "utc+8"]
+    "name",
+    ["", "Mars/Base", "../../etc/passwd", "/etc/passwd", "Europe/Berlin\x00", "a" * 5000, "posixrules/..", "utc+8"],
 )
 def test_nonsense_is_no_zone(name):
     assert zone_named(name) is None

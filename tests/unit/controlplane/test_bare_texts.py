@@ -51,9 +51,12 @@ def bare_words(source):
     # One that stands where the name of an element begins is left out instead.
     reader.feed(re.sub(r"(</?)§", r"\1", TAG.sub("§", BLOCK.sub("§", source))))
     texts = (" ".join(text.split()) for text in reader.found)
-    return [text for text in texts if text not in SAME_EVERYWHERE and any(
-        word not in SAME_EVERYWHERE for word in WORD.findall(text.replace("_", ""))
-    )]
+    return [
+        text
+        for text in texts
+        if text not in SAME_EVERYWHERE
+        and any(word not in SAME_EVERYWHERE for word in WORD.findall(text.replace("_", "")))
+    ]
 
 
 def templates():
@@ -85,12 +88,14 @@ LITERAL = re.compile(r"""(?P<quote>["'`])(?P<text>(?:\\.|(?!(?P=quote)).)*)(?P=q
 SENTENCE = re.compile(r"^[A-Z][a-z]+$|^[A-Z][a-z]+ [a-z]+|[a-z]{3,} [a-z]{2,} [a-z]{2,}")
 # Names of keys and codes; errors that only a console of a developer shows.
 NAMES = {
-    "Seconds", "Minutes", "Hours", "Days", "Accept", "Date", "Enter", "Escape", "Tab", "Home", "End", "Delete", "Backspace",
+    "Seconds", "Minutes", "Hours", "Days", "Accept", "Date",
+    "Enter", "Escape", "Tab", "Home", "End", "Delete", "Backspace",
 }  # fmt: skip
 
 
 def said_by(script):
-    lines = [line for line in script.splitlines() if not line.lstrip().startswith(("//", "*", "/*")) and "new Error(" not in line]
+    spoken = (line for line in script.splitlines() if not line.lstrip().startswith(("//", "*", "/*")))
+    lines = [line for line in spoken if "new Error(" not in line]
     texts = [match["text"] for line in lines for match in LITERAL.finditer(line)]
     return [text for text in texts if SENTENCE.search(text) and text not in NAMES and text != "use strict"]
 

@@ -28,7 +28,8 @@ DARK = LIGHT | variables(".dark")
 def base_colours():
     """The colours that unfold writes into each page."""
     colours = {**CONFIG_DEFAULTS["COLORS"], **settings.UNFOLD["COLORS"]}
-    return {f"--color-{name}-{weight}": value for name in ("base", "primary") for weight, value in colours[name].items()}
+    names = ("base", "primary")
+    return {f"--color-{name}-{weight}": value for name in names for weight, value in colours[name].items()}
 
 
 BASE = base_colours()
@@ -86,9 +87,7 @@ def test_badges_can_be_read(theme, tone):
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
 @pytest.mark.parametrize("ground", GROUNDS)
-@pytest.mark.parametrize(
-    "text", ["--c-text", "--c-strong", "--c-soft", "--c-link", *(f"--c-{tone}" for tone in TONES)]
-)
+@pytest.mark.parametrize("text", ["--c-text", "--c-strong", "--c-soft", "--c-link", *(f"--c-{tone}" for tone in TONES)])
 def test_texts_can_be_read(theme, text, ground):
     assert contrast(theme, text, ground) >= AA_TEXT
 
