@@ -11,8 +11,10 @@ TEMPLATES = Path(settings.BASE_DIR, "templates")
 SCRIPTS = Path(settings.BASE_DIR, "static", "console")
 # What is the same in every language: names, units, keys, lines of a shell.
 SAME_EVERYWHERE = {
-    "region in (eu,us),!canary", "portal/environment=prod,region in (eu,us),!canary,cpu-cores>8", "Ctrl", "K", "Ctrl K", "⌘K", "Esc", "API", "JSON", "ID", "URL", "UTC", "x",
-}  # fmt: skip
+    *("Ctrl", "K", "Ctrl K", "⌘K", "Esc", "API", "JSON", "ID", "URL", "UTC"),
+    "region in (eu,us),!canary",
+    "portal/environment=prod,region in (eu,us),!canary,cpu-cores>8",
+}
 READ_ALOUD = {"title", "placeholder", "aria-label", "alt", "data-label", "data-confirm"}
 NOT_READ = {"code", "pre", "script", "style"}
 BLOCK = re.compile(r"{%-?\s*(blocktranslate|blocktrans|comment)\b.*?{%-?\s*end\1\s*-?%}", re.DOTALL)
