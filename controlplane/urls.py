@@ -19,7 +19,9 @@ from controlplane.access.table import UNKNOWN_NODE_ROUTE, UNKNOWN_ROUTE
 from controlplane.common.rest.document import DocumentView
 from controlplane.common.rest.paths import NameConverter
 from controlplane.common.rest.views import NotFoundView
+from controlplane.console.palette import palette_page
 from controlplane.console.views import browsers_log_in, change_own_password, favicon, login_again
+from controlplane.console.zones import zone_page
 from controlplane.health import healthz, node_healthz, node_readyz, readyz
 from controlplane.prometheus.views import metrics
 from controlplane.system.access_page import access_live, access_page
@@ -44,6 +46,8 @@ urlpatterns = [
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/login-again/", login_again, name="login_again"),
     path("admin/password_change/", change_own_password),
+    path("admin/time-zone/", zone_page, name="console_zone"),
+    path("admin/palette/", palette_page, name="console_palette"),
     path("admin/live/", admin.site.admin_view(live_home), name="home_live"),
     path("admin/inventory/", admin.site.admin_view(inventory_page), name="inventory"),
     path("admin/inventory/archive/", admin.site.admin_view(archive_chosen), name="inventory_archive"),

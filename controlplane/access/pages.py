@@ -26,8 +26,10 @@ PAGES: Final[Mapping[str, Mapping[str, Rule]]] = {
     "admin/login-again/": STAFF_FORM,
     "admin/password_change/": STAFF_FORM,
     "admin/password_change/done/": STAFF,
+    "admin/time-zone/": STAFF_FORM,
     # What these show is cut to what the reader may see.
     "admin/": STAFF,
+    "admin/palette/": STAFF,
     "admin/live/": STAFF,
     "admin/charts/work/": {"GET": Role.VIEWER},
     "admin/selectors/": {"GET": Role.VIEWER},

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from django.urls import reverse
@@ -20,7 +20,7 @@ NOTHING = "–"
 # Beyond this a value is cut on the page; it is whole in the API.
 JSON_SHOWN_MAX_CHARS = 100_000
 
-# The same words tick in the browser: templates/admin/base_site.html hands them to console.js.
+# The same words tick in the browser: templates/admin/console/words.html hands them to console.js.
 AGE_WORDS: dict[str, Words] = {
     "now": pgettext_lazy("age", "just now"),
     "seconds": pgettext_lazy("age", "%s s ago"),
@@ -31,6 +31,11 @@ AGE_WORDS: dict[str, Words] = {
     "in-minutes": pgettext_lazy("age", "in %s min"),
     "in-hours": pgettext_lazy("age", "in %s h"),
     "in-days": pgettext_lazy("age", "in %s d"),
+    # How long something lasts: "live paused 14 s".
+    "span-seconds": _("%s s"),
+    "span-minutes": _("%s min"),
+    "span-hours": _("%s h"),
+    "span-days": _("%s d"),
 }
 
 
@@ -169,8 +174,19 @@ def badge(
 
 
 def exact(moment: datetime) -> str:
-    """The moment to the second in the portal's time zone, as in `2026-11-03 09:12:44 UTC`."""
-    return timezone.localtime(moment).strftime("%Y-%m-%d %H:%M:%S %Z")
+    """The moment to the second in the viewer's time zone, as in `2026-11-03 09:12:44 UTC+8`."""
+    local = timezone.localtime(moment)
+    return f"{local:%Y-%m-%d %H:%M:%S} {offset_words(local)}"
+
+
+def offset_words(moment: datetime) -> str:
+    """Where the clock of an aware moment stands: `UTC`, `UTC+8`, `UTC−3:30`. Never `CST`, which is four zones."""
+    minutes = int((moment.utcoffset() or timedelta()).total_seconds() // 60)
+    if not minutes:
+        return "UTC"
+    hours, rest = divmod(abs(minutes), 60)
+    sign = "+" if minutes > 0 else "−"
+    return f"UTC{sign}{hours}:{rest:02d}" if rest else f"UTC{sign}{hours}"
 
 
 def age_words(moment: datetime, now: datetime) -> str:

@@ -82,7 +82,7 @@ class PasswordAgainForm(forms.Form):
 def _login_again(request: HttpRequest) -> HttpResponse:
     """Ask a logged-in person for the password again and lead on to `next`."""
     form = PasswordAgainForm(request.POST or None, request=request)
-    next_url = _safe_next(request)
+    next_url = safe_next(request)
     if request.method == "POST" and form.is_valid() and form.user is not None:
         login(request, form.user)
         return HttpResponseRedirect(next_url)
@@ -95,7 +95,7 @@ def _login_again(request: HttpRequest) -> HttpResponse:
     return TemplateResponse(request, "admin/console/login_again.html", context)
 
 
-def _safe_next(request: HttpRequest) -> str:
+def safe_next(request: HttpRequest) -> str:
     """Where to go on: only within this portal, else to the front page."""
     wanted = request.POST.get("next") or request.GET.get("next") or ""
     safe = url_has_allowed_host_and_scheme(

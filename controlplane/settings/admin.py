@@ -25,6 +25,18 @@ def _item(title: Any, icon: str, view: str, permission: str) -> dict[str, Any]:
     return {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{view}"), "permission": _may(permission)}
 
 
+# What the command palette finds beside pages: functions of (request, text) that yield sections.
+PALETTE_SOURCES = ["agents.admin.palette.fleet", "tasks_app.admin.palette.work"]
+
+STYLES = (
+    "vendor/uplot/uPlot.min.css",
+    *(f"console/{name}.css" for name in ("console", "events", "service", "system", "task")),
+)
+SCRIPTS = (
+    "vendor/uplot/uPlot.iife.min.js",
+    *(f"console/{name}.js" for name in ("console", "live", "charts", "forms", "palette", "events", "task")),
+)
+
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": _("Control plane"),
     "SITE_HEADER": _("Control plane"),
@@ -35,8 +47,8 @@ UNFOLD: dict[str, Any] = {
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "agents.admin.home.dashboard",
-    "STYLES": [_asset(f"console/{name}.css") for name in ("console", "events", "service", "system", "task")],
-    "SCRIPTS": [_asset(f"console/{name}.js") for name in ("console", "events", "task")],
+    "STYLES": [_asset(name) for name in STYLES],
+    "SCRIPTS": [_asset(name) for name in SCRIPTS],
     "BORDER_RADIUS": "6px",
     "COLORS": {
         "primary": {
@@ -52,10 +64,6 @@ UNFOLD: dict[str, Any] = {
             "900": "oklch(33.5% .062 233)",
             "950": "oklch(26% .05 235)",
         },
-    },
-    "COMMAND": {
-        "search_models": ["agents.service", "agents.instance", "agents.node", "tasks_app.task"],
-        "show_history": True,
     },
     "SIDEBAR": {
         "command_search": True,

@@ -106,6 +106,7 @@ MIDDLEWARE = [
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
+    "controlplane.console.zones.ViewerZone",
     "controlplane.common.rest.programs.Authentication",
     "controlplane.common.rest.programs.Messages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",

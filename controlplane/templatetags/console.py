@@ -1,12 +1,13 @@
 """Template access to controlplane.console.formatting."""
 
 from django import template
+from django.utils import timezone
 
 from agents import history, words
 from agents.models import Command
 from agents.models.command import CommandKind
 from controlplane.common.changes import subject_of
-from controlplane.console import formatting
+from controlplane.console import formatting, zones
 
 register = template.Library()
 
@@ -34,6 +35,15 @@ register.filter("subject_words", history.subject_words)
 @register.simple_tag
 def age_words() -> dict[str, formatting.Words]:
     return formatting.AGE_WORDS
+
+
+register.simple_tag(zones.zone_label, name="zone_label")
+
+
+@register.simple_tag
+def viewer_zone() -> str:
+    """The name of the zone in which this page writes times."""
+    return timezone.get_current_timezone_name()
 
 
 @register.filter
