@@ -35,8 +35,8 @@ UNFOLD: dict[str, Any] = {
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "agents.admin.home.dashboard",
-    "STYLES": [_asset("console/console.css")],
-    "SCRIPTS": [_asset("console/console.js")],
+    "STYLES": [_asset("console/console.css"), _asset("console/instance.css")],
+    "SCRIPTS": [_asset("console/console.js"), _asset("console/instance.js")],
     "BORDER_RADIUS": "6px",
     "COLORS": {
         "primary": {

@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from agents.admin.command import steps, waiting_for
+from agents.admin.command_page import steps
 from agents.models import Command
 from agents.models.event import EventKind
 from tests.factories import (
