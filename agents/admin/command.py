@@ -167,7 +167,7 @@ class CommandAdmin(HistoryAdmin, PageAdmin):
     def page_context(self, request: HttpRequest, obj: Command) -> dict[str, object]:
         return {
             **self._live_context(request, obj),
-            "command_key": obj.public_id,
+            "instance_key": str(obj.instance_id),
             "curl": curl_of(obj, portal_url=portal_url(request)),
             "again_url": again_url(obj) if obj.kind in kinds_for(request) else "",
             "same": the_same_before(obj),

@@ -161,7 +161,7 @@ def again_url(command: Command) -> str:
     return f"{admin_url('agents_instance_change', command.instance_id, **query)}#send"
 
 
-def sent_context(command: Command) -> dict[str, object]:
+def sent_context(command: Command) -> dict[str, Any]:
     """What the panel tells of the command that was ordered there, which comes with its instance."""
     now = timezone.now()
     return {

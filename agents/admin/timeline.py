@@ -39,7 +39,8 @@ def timeline_context(
 ) -> dict[str, Any]:
     """The newest part: down to `floor` where the page has told it, and so without a gap to what it loaded further down.
 
-    `view` is the name of the admin's pages, as in agents_instance. Four queries, one or two more with waiting commands; two for a node.
+    `view` is the name of the admin's pages, as in agents_instance. Four queries, two for a node; one or two more where
+    commands wait.
     """
     show, floor = shown(request), Place.parse(request.GET.get("floor", ""))
     page = timeline(instance_id, show=show, down_to=floor, events_only=of_node)

@@ -117,7 +117,8 @@ def timeline(
     limit = LIVE_MAX if down_to else PAGE_SIZE
     entries: list[Entry] = []
     floors: list[Place] = []
-    for source, rows in [("event", _events(instance_id, show))] if events_only else _sources(instance_id, show):
+    events: list[tuple[Source, _Rows]] = [("event", _events(instance_id, show))]
+    for source, rows in events if events_only else _sources(instance_id, show):
         found, floor = rows(before, down_to, limit)
         entries += [Entry(_moment(row), source, row) for row in found]
         floors += [floor] if floor else []
