@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from agents.history import subject_words
 from agents.models import Command, Event, Session
 from agents.models.command import CommandKind
+from agents.selectors.waiting import Wait, WaitCause
 from controlplane.console.formatting import NOTHING, cut
 
 _CLOSED = re.compile(r"closed_(\d+)")
@@ -122,3 +123,46 @@ def event_words(event: Event, length: int = 100) -> SafeString | str:
 
 def _with_code(words: str, code: str) -> SafeString:
     return format_html('<span title="{}">{}</span>', code, words)
+
+
+# Why a command is under way still. What the first word of the sentence needs comes from the Wait.
+WAIT_WORDS: Mapping[WaitCause, str | Promise] = {
+    "overdue": _("Its time is up; it is about to be closed."),
+    "leaving": _("The instance is being forgotten; nothing is sent to it any more."),
+    "no_session": _("The instance is not connected; the command is held until it connects, or until its deadline."),
+    "holder_stopped": _(
+        "The portal process that held the session has stopped; the command is sent when the instance connects again."
+    ),
+    "holder_silent": _(
+        "The portal process %(process)s holds the session and has not been heard of; if it is gone, the command is "
+        "sent when the instance connects to another."
+    ),
+    "behind_others": _("Commands that were ordered before it go first: %(ahead)d."),
+    "not_taken": _(
+        "The instance is connected, but its portal process %(process)s sends nothing more to it: it is slow to read "
+        "what it got."
+    ),
+    "not_claimed": _("The instance is connected; the command is about to be sent."),
+    "no_answer": _("It was sent; the instance has not answered yet."),
+    "sent_and_gone": _(
+        "It was sent, and the connection ended before the answer; it is sent again when the instance connects."
+    ),
+    "stop_and_gone": _(
+        "It was sent, and the connection ended before the answer. An order to stop is sent to no other process; only "
+        "the same one can still answer."
+    ),
+    "running": _("The instance accepted it and is working on it."),
+    "running_unseen": _(
+        "The instance accepted it, and the connection ended since; the same process tells the result when it connects "
+        "again."
+    ),
+}
+
+
+def wait_words(wait: Wait | None) -> str:
+    """Why a command is under way still, in a sentence or two; empty for None. How its session ended is among it."""
+    if wait is None:
+        return ""
+    text = str(WAIT_WORDS[wait.cause]) % {"process": wait.replica or NOTHING, "ahead": wait.ahead}
+    ended = end_words(wait.last_session.end_reason) if wait.last_session else ""
+    return gettext("%(wait)s Why the last session ended: %(ended)s") % {"wait": text, "ended": ended} if ended else text

@@ -1,12 +1,11 @@
 """Commands: every order, what became of it and when."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -18,29 +17,22 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 
 from agents import words
 from agents.admin import columns
+from agents.admin.command_filters import OrderedByFilter, OrderedFilter
+from agents.admin.command_page import again_url, curl_of, moves, sent_context, steps, the_same_before
 from agents.admin.filters import GroupOfInstanceFilter, KindFilter, SelectorOfInstanceFilter
-from agents.admin.sending import ensure_may_send
-from agents.models import Command, FanOut, Session
-from agents.selectors.events import events_so_far
+from agents.admin.sending import ensure_may_send, kinds_for
+from agents.admin.token import portal_url
+from agents.models import Command, FanOut
+from agents.selectors.waiting import waits, why_waiting
 from agents.services.commands import cancel_command
+from agents.words import wait_words
 from controlplane.access.actors import actor_of
 from controlplane.access.policy import may_command
 from controlplane.common.errors import ControlPlaneError
 from controlplane.console.admin import HTMX_STOP_POLLING, HistoryAdmin, PageAdmin, report
 from controlplane.console.formatting import NOTHING, admin_url, age, cut, duration
 
-EVENTS_SHOWN = 20
 CANCEL_MAX = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One stop on the way of a command. `state` is `done`, `now`, `todo` or `bad`."""
-
-    title: str
-    state: str
-    at: datetime | None = None
-    note: str = ""
 
 
 @admin.register(Command)
@@ -49,6 +41,8 @@ class CommandAdmin(HistoryAdmin, PageAdmin):
     list_filter = (
         ("status", ChoicesDropdownFilter),
         KindFilter,
+        OrderedFilter,
+        OrderedByFilter,
         SelectorOfInstanceFilter,
         GroupOfInstanceFilter,
         ("source_surface", ChoicesDropdownFilter),
@@ -64,7 +58,6 @@ class CommandAdmin(HistoryAdmin, PageAdmin):
         "reason",
         "=error_code",
     )
-    date_hierarchy = "created_at"
     actions = ("cancel_selected",)
     page_template = "admin/agents/command/page.html"
     public_id_prefix = "cmd_"
@@ -104,9 +97,18 @@ class CommandAdmin(HistoryAdmin, PageAdmin):
     def by(self, row: Command) -> str:
         return row.created_by_name or NOTHING
 
-    @admin.display(description=_("Error"))
-    def outcome(self, row: Command) -> SafeString | str:
-        return words.error_words(row, 60) or NOTHING
+    @admin.display(description=_("Error or why it waits"))
+    def outcome(self, row: Any) -> SafeString | str:
+        return row.why or words.error_words(row, 60) or NOTHING
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        """The rows of the page, each with `why` it waits; nothing for those that are finished."""
+        changelist = super().get_changelist_instance(request)
+        rows: list[Any] = list(changelist.result_list)
+        found = waits(rows, now=timezone.now())
+        for row in rows:
+            row.why = wait_words(found.get(row.pk))
+        return changelist
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         return may_command(request, destructive=False)
@@ -156,25 +158,33 @@ class CommandAdmin(HistoryAdmin, PageAdmin):
         return Command.objects.select_related("instance__service", "session")
 
     def get_page_urls(self) -> list[tuple[str, str, Callable[..., HttpResponse]]]:
-        return [("live", "live", self.live_view), ("cancel", "cancel", self.cancel_view)]
+        return [
+            ("live", "live", self.live_view),
+            ("sent", "sent", self.sent_view),
+            ("cancel", "cancel", self.cancel_view),
+        ]
 
     def page_context(self, request: HttpRequest, obj: Command) -> dict[str, object]:
-        return self._live_context(request, obj)
+        return {
+            **self._live_context(request, obj),
+            "instance_key": str(obj.instance_id),
+            "curl": curl_of(obj, portal_url=portal_url(request)),
+            "again_url": again_url(obj) if obj.kind in kinds_for(request) else "",
+            "same": the_same_before(obj),
+        }
 
     def _live_context(self, request: HttpRequest, command: Command) -> dict[str, object]:
         return {
             "steps": steps(command),
-            "waiting_for": waiting_for(command),
+            "wait": (wait := why_waiting(command, now=timezone.now())),
+            "why": wait_words(wait),
             "title": columns.kind_label(command.kind),
             "kind_label": columns.kind_label(command.kind),
             "may_cancel": command.status == Command.Status.PENDING and self.has_cancel_permission(request),
             "completion": _completion(command),
             "fan_out": FanOut.objects.filter(targets__command=command).defer("args").first(),
-            # The bounds spare looks into partitions of other times.
-            "events": events_so_far()
-            .filter(command_id=command.pk, occurred_at__gte=command.created_at - timedelta(days=1))
-            .defer("traceback", "meta")
-            .order_by("-occurred_at", "-id")[:EVENTS_SHOWN],
+            "moves": (told := moves(command)),
+            "attempts": sum(1 for move in told if move.attempt),
         }
 
     def live_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -183,6 +193,12 @@ class CommandAdmin(HistoryAdmin, PageAdmin):
         context = {**self._live_context(request, command), "object": command}
         status = 200 if command.is_open else HTMX_STOP_POLLING
         return TemplateResponse(request, "admin/agents/command/live.html", context, status=status)
+
+    def sent_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """What the panel of an instance tells of the command that was ordered there."""
+        command = self.get_page_object(request, object_id)
+        context = {**sent_context(command), "object": command}
+        return TemplateResponse(request, "admin/agents/command/sent.html", context)
 
     def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         if request.method != "POST":
@@ -196,56 +212,6 @@ class CommandAdmin(HistoryAdmin, PageAdmin):
             return report(request, error, next_url=here)
         messages.success(request, gettext("The command was cancelled; it was never sent."))
         return HttpResponseRedirect(here)
-
-
-def steps(command: Command) -> list[Step]:
-    """The way of a command: queued, sent, accepted, finished; each done, under way, to come, or gone wrong."""
-    status = Command.Status(command.status)
-    session = f"sess_{command.session_id.hex[:8]}…" if command.session_id else ""
-    ended = not command.is_open
-    bad_end = ended and status not in {Command.Status.SUCCEEDED, Command.Status.CANCELLED}
-    refused = command.ack_status == Command.AckStatus.REJECTED
-    return [
-        Step(gettext("Queued"), "done", command.created_at, command.created_by_name),
-        Step(
-            gettext("Sent"),
-            "done" if command.dispatched_at else "todo" if ended else "now",
-            command.dispatched_at,
-            session,
-        ),
-        Step(
-            gettext("Refused by the instance") if refused else gettext("Accepted"),
-            "bad"
-            if refused
-            else "done"
-            if command.acked_at
-            else "now"
-            if command.dispatched_at and not ended
-            else "todo",
-            command.acked_at,
-        ),
-        Step(
-            str(status.label) if ended else gettext("Finished"),
-            "bad" if bad_end else "done" if ended else "now" if status == Command.Status.ACCEPTED else "todo",
-            command.finished_at,
-        ),
-    ]
-
-
-def waiting_for(command: Command) -> str:
-    """Why an open command is not finished yet, in words; empty for one that is."""
-    if not command.is_open:
-        return ""
-    if command.deadline_at <= timezone.now():
-        return gettext("Its time is up; it is about to be closed.")
-    match command.status:
-        case Command.Status.ACCEPTED:
-            return gettext("The instance accepted it and is working on it.")
-        case Command.Status.DISPATCHED:
-            return gettext("It was sent; the instance has not answered yet.")
-    if Session.objects.filter(instance=command.instance_id, status=Session.Status.ACTIVE).exists():
-        return gettext("The instance is connected; the command is about to be sent.")
-    return gettext("The instance is not connected; the command is held until it connects, or until its deadline.")
 
 
 def _completion(command: Command) -> str:

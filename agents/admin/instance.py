@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
@@ -22,6 +24,7 @@ from agents import badges
 from agents.admin import columns
 from agents.admin.archiving import InstanceArchivingAdmin
 from agents.admin.bulk import BulkCommandMixin
+from agents.admin.command_page import sent_context
 from agents.admin.fan_out_form import send_url
 from agents.admin.filters import ArchivedFilter, FactFilter, FactWordsFilter, GroupFilter, SelectorFilter
 from agents.admin.labels import LabelsMixin
@@ -36,21 +39,24 @@ from agents.admin.sending import (
     task_buttons,
     typed,
 )
+from agents.admin.timeline import older_part, timeline_context
 from agents.labels import SelectorInvalid, parse
-from agents.models import Command, Instance, InstanceFacts
+from agents.models import Command, Event, Instance, InstanceFacts
+from agents.models.event import EventKind
+from agents.models.instance import Dialect, Health
 from agents.selectors.events import notable_events
 from agents.selectors.facts import TEXT_MAX, known_facts
 from agents.selectors.groups import GroupUnknown, selector_of
 from agents.selectors.presence import Presence, conflict_state, presence, presences
+from agents.selectors.targets import TargetState
+from agents.words import end_reason
 from controlplane.access.actors import actor_of
 from controlplane.common.errors import ControlPlaneError, Forbidden, Invalid, Unauthorized
 from controlplane.console.admin import redirect_to_login_again
-from controlplane.console.formatting import NOTHING, admin_url, age, pretty_json
+from controlplane.console.formatting import NOTHING, admin_url, age, clock, pretty_json
 from tasks_app.models import TaskControls
 from tasks_app.services.commands import order_command
 
-EVENTS_SHOWN = 20
-COMMANDS_SHOWN = 10
 FACTS_SHOWN = 200
 
 
@@ -137,6 +143,7 @@ class InstanceAdmin(LabelsMixin, BulkCommandMixin, InstanceArchivingAdmin):
         own = [
             ("send", "send", self.send_view),
             ("live", "live", self.live_view),
+            ("timeline", "timeline", self.timeline_view),
             ("labels", "labels", self.labels_view),
         ]
         return [*own, *super().get_page_urls()]
@@ -150,13 +157,13 @@ class InstanceAdmin(LabelsMixin, BulkCommandMixin, InstanceArchivingAdmin):
             "facts": fact_rows(facts),
             "facts_changed_at": facts.changed_at if facts else None,
             "form": OrderForm(initial=prefilled(request), choices=choices, surface=Command.Surface.INSTANCE),
-            "form_open": "kind" in request.GET,
+            "instance_key": str(obj.pk),
             "form_action": admin_url("agents_instance_send", obj.pk),
             **self.labels_context(request, obj),
         }
 
     def _live_context(self, request: HttpRequest, instance: Instance) -> dict[str, Any]:
-        """What changes while the page is open. Seven queries, whatever the size."""
+        """What changes while the page is open. Nine queries at most, whatever the size."""
         here = presence(instance)
         controls = _controls(instance)
         choices = choices_for_instance(here.session, here.last_session, controls, kinds_for(request))
@@ -170,11 +177,14 @@ class InstanceAdmin(LabelsMixin, BulkCommandMixin, InstanceArchivingAdmin):
             "degraded_means": badges.health_means(instance) if here.is_current else "",
             "controls": controls,
             "tasks": _task_rows(here, controls, choices),
-            "events": notable_events(instance=instance)[:EVENTS_SHOWN],
-            "commands": Command.objects.filter(instance=instance)
-            .defer("args", "result")
-            .order_by("-created_at", "-id")[:COMMANDS_SHOWN],
+            "why": why_so(here),
+            "trouble": last_trouble(instance) if here.is_current and here.instance.health in _UNWELL else None,
+            **timeline_context(request, instance.pk, view="agents_instance", state=_target_state(here)),
         }
+
+    def timeline_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Older entries of the timeline, for the page that has the newer ones."""
+        return older_part(request, self.get_page_object(request, object_id).pk, view="agents_instance")
 
     def live_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The parts of the page that console.js asks for again every few seconds."""
@@ -183,34 +193,85 @@ class InstanceAdmin(LabelsMixin, BulkCommandMixin, InstanceArchivingAdmin):
         return TemplateResponse(request, "admin/agents/instance/live.html", context)
 
     def send_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Order one command of this instance; what was typed stays on the page when it is refused."""
+        """Order one command of this instance; what was typed stays on the page when it is refused.
+
+        The panel asks by htmx and is answered with itself; without scripts the page is shown again.
+        """
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         instance = self.get_page_object(request, object_id)
-        form = OrderForm(
-            request.POST, choices=self._live_context(request, instance)["choices"], surface=Command.Surface.INSTANCE
-        )
-        kind = request.POST.get("kind", "")
+        live = self._live_context(request, instance)
+        form = OrderForm(request.POST, choices=live["choices"], surface=Command.Surface.INSTANCE)
         status = 422
         try:
-            ensure_may_send(request, kind)
+            ensure_may_send(request, request.POST.get("kind", ""))
             if form.is_valid():
-                command = order_command(instance.pk, form.order(), actor=actor_of(request))
-                messages.success(
-                    request,
-                    gettext("Ordered: %(kind)s. Its state is below.") % {"kind": columns.kind_label(command.kind)},
+                return self._ordered(
+                    request, instance, order_command(instance.pk, form.order(), actor=actor_of(request))
                 )
-                return HttpResponseRedirect(admin_url("agents_instance_change", instance.pk))
         except Unauthorized:
             back = admin_url("agents_instance_change", instance.pk, **typed(request))
-            return redirect_to_login_again(f"{back}#send")
+            return _led_on(request, redirect_to_login_again(f"{back}#send"))
         except Invalid as error:
             form.add_service_error(error)
         except ControlPlaneError as error:
             form.full_clean()
             form.add_error(None, str(error))
             status = 403 if isinstance(error, Forbidden) else 409
-        return self.render_page(request, instance, form=form, form_open=True, status=status)
+        template = SEND_TEMPLATE if by_htmx(request) else ""
+        return self.render_page(request, instance, template=template, form=form, status=status)
+
+    def _ordered(self, request: HttpRequest, instance: Instance, command: Command) -> HttpResponse:
+        if not by_htmx(request):
+            text = gettext("Ordered: %(kind)s. Its state is below.") % {"kind": columns.kind_label(command.kind)}
+            messages.success(request, text)
+            return HttpResponseRedirect(admin_url("agents_instance_change", instance.pk))
+        return self.render_page(request, instance, template=SEND_TEMPLATE, sent=command, **sent_context(command))
+
+
+SEND_TEMPLATE = "admin/agents/instance/send.html"
+# So far back the last thing that went wrong is looked for, where the agent says that something does.
+TROUBLE_LOOK = timedelta(hours=1)
+_UNWELL = frozenset({Health.DEGRADED.value, Health.ERROR.value})
+_TROUBLES = (EventKind.TASK_FAILED, EventKind.TASK_RETRIED, EventKind.TASK_DEAD_LETTERED)
+
+
+def by_htmx(request: HttpRequest) -> bool:
+    """Whether a part of the page asks, and not the browser for a whole one."""
+    return request.headers.get("HX-Request") == "true"
+
+
+def _led_on(request: HttpRequest, answer: HttpResponseRedirect) -> HttpResponse:
+    """The same, in the words of htmx where that asks: it would put the other page into this one."""
+    return HttpResponse(status=204, headers={"HX-Redirect": answer.url}) if by_htmx(request) else answer
+
+
+def last_trouble(instance: Instance) -> Event | None:
+    """The newest task event of the last while that is no success: why the agent calls itself unwell."""
+    lately = timezone.now() - TROUBLE_LOOK
+    return notable_events(instance=instance, occurred_at__gte=lately, kind__in=_TROUBLES).first()
+
+
+def why_so(here: Presence) -> list[Any]:
+    """Why an instance is away, in words; nothing for one that is there."""
+    lines: list[Any] = []
+    since = here.instance.connectivity_changed_at
+    if here.state == "offline" and since is not None:
+        text = gettext("Offline since {since}: nothing was heard of it for {limit} s before.")
+        is_node = here.instance.dialect == Dialect.ARGUS
+        limit = settings.OFFLINE_THRESHOLD_SECONDS if is_node else settings.INSTANCE_OFFLINE_AFTER_S
+        lines.append(format_html(text, since=clock(since), limit=limit))
+    if here.left_at is not None and here.last_session is not None and here.last_session.end_reason:
+        text = gettext("Its last session ended {at}: {why}")
+        lines.append(format_html(text, at=clock(here.left_at), why=end_reason(here.last_session)))
+    return lines
+
+
+def _target_state(here: Presence) -> TargetState:
+    session = here.session
+    is_live = session is not None and session.replica is not None and session.replica.stopped_at is None
+    is_leaving = here.instance.forget_requested_at is not None
+    return TargetState(here.instance, session, here.last_session, is_live=is_live, is_leaving=is_leaving)
 
 
 def _ways_on(request: HttpRequest) -> dict[str, str]:

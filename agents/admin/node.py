@@ -24,12 +24,12 @@ from agents.admin import columns
 from agents.admin.archiving import InstanceArchivingAdmin
 from agents.admin.labels import LabelsMixin
 from agents.admin.node_filters import ArchivedNodeFilter, NodeGroupFilter, NodeSelectorFilter
+from agents.admin.timeline import older_part, timeline_context
 from agents.gateways.argus.protocol import LABEL_MAX_CHARS, LABELS_MAX, META_NUMBERS, META_TEXTS
 from agents.gateways.argus.reading import BodyInvalid, read_object
 from agents.labels import read_tags
 from agents.models import Instance, Node
 from agents.models.instance import Connectivity, Health
-from agents.selectors.events import notable_events
 from agents.selectors.facts import Fact, with_fact
 from agents.selectors.nodes import component_changes, settings_mark
 from agents.services.node_health import verdict_of
@@ -40,7 +40,6 @@ from controlplane.common.clean import clean_text
 from controlplane.common.errors import Conflict, NotFound
 from controlplane.console.formatting import NOTHING, admin_url, age, badge, cut, duration
 
-EVENTS_SHOWN = 20
 # Of the labels of one node in the list.
 LABELS_SHOWN = 3
 LABEL_SHOWN_CHARS = 40
@@ -217,13 +216,14 @@ class NodeAdmin(LabelsMixin, InstanceArchivingAdmin):
 
     def get_page_urls(self) -> list[tuple[str, str, Callable[..., HttpResponse]]]:
         own = [("configure", "configure", self.configure_view), ("live", "live", self.live_view)]
+        own.append(("timeline", "timeline", self.timeline_view))
         # What is forgotten is the instance, on a page of its own.
         return [*own, *(each for each in super().get_page_urls() if each[0] != "forget")]
 
     def page_context(self, request: HttpRequest, obj: Node) -> dict[str, object]:
         instance = obj.instance
         return {
-            **_live_context(obj),
+            **_live_context(request, obj),
             **_meta_data(instance),
             "may_configure": may_command(request, destructive=False),
             "form": ConfigForm(initial=_initial(obj)),
@@ -236,7 +236,13 @@ class NodeAdmin(LabelsMixin, InstanceArchivingAdmin):
     def live_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The parts of the page that console.js asks for again every few seconds."""
         node = self.get_page_object(request, object_id)
-        return TemplateResponse(request, "admin/agents/node/live.html", {**_live_context(node), "object": node})
+        return TemplateResponse(
+            request, "admin/agents/node/live.html", {**_live_context(request, node), "object": node}
+        )
+
+    def timeline_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Older entries of the timeline, for the page that has the newer ones."""
+        return older_part(request, self.get_page_object(request, object_id).pk, view="agents_node", of_node=True)
 
     @admin.action(description=_("Set labels"), permissions=["set_labels"])
     def set_labels(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
@@ -313,8 +319,8 @@ def _lines(text: str) -> list[str]:
     return list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
 
 
-def _live_context(node: Node) -> dict[str, object]:
-    """What changes while the page is open. Two queries, whatever the size."""
+def _live_context(request: HttpRequest, node: Node) -> dict[str, object]:
+    """What changes while the page is open. Three queries, whatever the size."""
     instance = node.instance
     return {
         "instance": instance,
@@ -323,7 +329,8 @@ def _live_context(node: Node) -> dict[str, object]:
         "components": _components(node),
         "skew": _skew(instance),
         "service_link": columns.service_link(instance.service),
-        "events": notable_events(instance=instance)[:EVENTS_SHOWN],
+        "instance_key": str(instance.pk),
+        **timeline_context(request, instance.pk, view="agents_node", of_node=True),
     }
 
 

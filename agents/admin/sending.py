@@ -230,6 +230,17 @@ class OrderForm(forms.Form):
         return [(kind, KIND_HINTS[kind]) for kind in self.choices.kinds]
 
     @property
+    def kind_buttons(self) -> list[tuple[str, Any, bool]]:
+        """Each kind with its words, and whether it stops an instance."""
+        return [(kind, CommandKind(kind).label, kind in DESTRUCTIVE_KINDS) for kind in self.choices.kinds]
+
+    @property
+    def chosen_kind(self) -> str:
+        """The kind that is chosen; where there is but one, that."""
+        kinds = self.choices.kinds
+        return str(self["kind"].value() or (kinds[0] if len(kinds) == 1 else ""))
+
+    @property
     def field_kinds(self) -> dict[str, str]:
         """Per field that is not for every kind, the kinds that it is for, separated by spaces."""
         return {

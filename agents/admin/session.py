@@ -10,11 +10,14 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 from agents import words
 from agents.admin import columns
 from agents.admin.filters import GroupOfInstanceFilter, SelectorOfInstanceFilter
-from agents.models import Command, Session
+from agents.models import Command, Event, Session
+from agents.models.command import CommandKind
+from agents.selectors.events import latest_possible, notable_events
 from controlplane.console.admin import HistoryAdmin, PageAdmin
 from controlplane.console.formatting import age
 
 COMMANDS_SHOWN = 20
+EVENTS_SHOWN = 20
 
 
 @admin.register(Session)
@@ -92,8 +95,17 @@ class SessionAdmin(HistoryAdmin, PageAdmin):
         return {
             "accepted": sorted(accepted),
             "declined": sorted(requested - accepted),
+            "may_send": [CommandKind(kind).label for kind in CommandKind.values if f"command.{kind}" in accepted],
+            "events": _meanwhile(obj),
             "commands": Command.objects.filter(session=obj)
             .select_related("instance")
             .defer("args", "result")
             .order_by("-created_at", "-id")[:COMMANDS_SHOWN],
         }
+
+
+def _meanwhile(session: Session) -> QuerySet[Event]:
+    """What happened to the instance while the session lasted, newest first; of an index, within its times."""
+    end = session.disconnected_at or session.superseded_at or latest_possible()
+    rows = notable_events(instance=session.instance_id, occurred_at__range=(session.connected_at, end))
+    return rows[:EVENTS_SHOWN]

@@ -74,6 +74,7 @@ MODELS: Final[Mapping[str, ModelRules]] = {
         pages={
             "send": {"POST": Role.OPERATOR},
             "live": {"GET": Role.VIEWER},
+            "timeline": {"GET": Role.VIEWER},
             "labels": {"POST": Role.OPERATOR},
             **ARCHIVING_PAGES,
         },
@@ -95,6 +96,7 @@ MODELS: Final[Mapping[str, ModelRules]] = {
         pages={
             "configure": {"POST": Role.OPERATOR},
             "live": {"GET": Role.VIEWER},
+            "timeline": {"GET": Role.VIEWER},
             # It is forgotten on the page of its instance.
             "archive": ARCHIVING_PAGES["archive"],
             "restore": ARCHIVING_PAGES["restore"],
@@ -103,7 +105,7 @@ MODELS: Final[Mapping[str, ModelRules]] = {
     ),
     "agents.command": ModelRules(
         view=Role.VIEWER,
-        pages={"live": {"GET": Role.VIEWER}, "cancel": {"POST": Role.OPERATOR}},
+        pages={"live": {"GET": Role.VIEWER}, "sent": {"GET": Role.VIEWER}, "cancel": {"POST": Role.OPERATOR}},
         actions={"cancel_selected": Role.OPERATOR},
     ),
     "agents.fanout": ModelRules(

@@ -30,11 +30,11 @@ PALETTE_SOURCES = ["agents.admin.palette.fleet", "tasks_app.admin.palette.work"]
 
 STYLES = (
     "vendor/uplot/uPlot.min.css",
-    *(f"console/{name}.css" for name in ("console", "events", "service", "system", "task")),
+    *(f"console/{name}.css" for name in ("console", "events", "instance", "service", "system", "task")),
 )
 SCRIPTS = (
     "vendor/uplot/uPlot.iife.min.js",
-    *(f"console/{name}.js" for name in ("console", "live", "charts", "forms", "palette", "events", "task")),
+    *(f"console/{name}.js" for name in ("console", "live", "charts", "forms", "palette", "events", "instance", "task")),
 )
 
 UNFOLD: dict[str, Any] = {

@@ -150,7 +150,7 @@ def test_page_refreshes_what_the_node_reports_and_no_form():
 
     assert f'hx-get="{live}"' in page
     targets = re.search(r'hx-select-oob="([^"]*)"', page)[1].split(",")
-    assert targets == ["#health", "#events", "#registry"]
+    assert targets == ["#health", "#timeline-new", "#registry"]
     for target in ["#live-head", *targets]:
         assert (page.count(f'id="{target[1:]}"'), part.count(f'id="{target[1:]}"')) == (1, 1)
     assert part.lstrip().startswith('<header class="c-head" id="live-head">')
@@ -167,7 +167,7 @@ def test_live_part_costs_the_same_whatever_it_shows(components, django_assert_nu
     live = reverse("admin:agents_node_live", args=[row.pk])
     client.get(live)
 
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(8):
         assert client.get(live).status_code == 200
 
 
@@ -211,7 +211,7 @@ def test_page_costs_the_same_whatever_it_shows(components, django_assert_num_que
     report(row, **{f"c{number}": "failed" for number in range(components)})
     client.get(page_of(row))
 
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(12):
         assert client.get(page_of(row)).status_code == 200
 
 
@@ -289,8 +289,9 @@ def test_changes_by_people_are_told_in_words_and_are_all_among_the_events():
 
     response = console_as("viewer").get(page_of(row))
 
-    assert [event.actor for event in response.context["events"]] == ["ann", "ann", ""]
-    names = {field.name for event in response.context["events"][:2] for field in changed_fields(event)}
+    events = [entry.row for entry in response.context["entries"]]
+    assert [event.actor for event in events] == ["ann", "ann", ""]
+    names = {field.name for event in events[:2] for field in changed_fields(event)}
     assert names == {"Config", "Registry labels", "Operator label rack"}
     event = Event.objects.get(kind="object.changed", meta__after__has_key="config")
     assert (event.instance_id, event.service_id) == (row.pk, row.instance.service_id)

@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from agents.admin.command import steps, waiting_for
+from agents.admin.command_page import steps
 from agents.models import Command
 from agents.models.event import EventKind
 from tests.factories import (
@@ -64,9 +64,9 @@ def cost(client, path):
 
 MOST = {
     "agents_service": 18,
-    "agents_instance": 15,
-    "agents_session": 7,
-    "agents_command": 9,
+    "agents_instance": 17,
+    "agents_session": 8,
+    "agents_command": 11,
     "agents_event": 7,
     "agents_agenttoken": 8,
     "agents_replica": 7,
@@ -248,17 +248,6 @@ def test_way_of_a_command(changes, states):
     command = CommandFactory(**{key: now if value is True else value for key, value in changes.items()})
 
     assert [step.state for step in steps(command)] == states
-
-
-def test_waiting_command_says_what_it_waits_for():
-    held = CommandFactory(timeout_s=600)
-    connected = CommandFactory(timeout_s=600, instance=SessionFactory().instance)
-    late = CommandFactory(deadline_at=timezone.now() - timedelta(seconds=1))
-
-    assert waiting_for(held).startswith("The instance is not connected")
-    assert waiting_for(connected) == "The instance is connected; the command is about to be sent."
-    assert waiting_for(late) == "Its time is up; it is about to be closed."
-    assert waiting_for(CommandFactory(status="failed")) == ""
 
 
 def test_dead_letter_command_that_achieved_nothing_says_so():
