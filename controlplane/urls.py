@@ -7,6 +7,7 @@ from django.urls import include, path, re_path, register_converter
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
+from agents.admin.connect import connect_live, connect_page
 from agents.admin.fan_out_form import send_view
 from agents.admin.home import live_home
 from agents.admin.inventory import archive_chosen, inventory_page
@@ -38,6 +39,8 @@ urlpatterns = [
     path("admin/login-again/", login_again, name="login_again"),
     path("admin/password_change/", change_own_password),
     path("admin/live/", admin.site.admin_view(live_home), name="home_live"),
+    path("admin/connect/", admin.site.admin_view(connect_page), name="connect"),
+    path("admin/connect/live/", admin.site.admin_view(connect_live), name="connect_live"),
     path("admin/inventory/", admin.site.admin_view(inventory_page), name="inventory"),
     path("admin/inventory/archive/", admin.site.admin_view(archive_chosen), name="inventory_archive"),
     path("admin/selectors/", admin.site.admin_view(selector_lab), name="selector_lab"),

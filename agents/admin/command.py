@@ -20,6 +20,7 @@ from agents import words
 from agents.admin import columns
 from agents.admin.filters import GroupOfInstanceFilter, KindFilter, SelectorOfInstanceFilter
 from agents.admin.sending import ensure_may_send
+from agents.admin.trouble_filters import CommandTroubleFilter
 from agents.models import Command, FanOut, Session
 from agents.selectors.events import events_so_far
 from agents.services.commands import cancel_command
@@ -47,6 +48,7 @@ class Step:
 class CommandAdmin(HistoryAdmin, PageAdmin):
     list_display = ("label", "instance_column", "service_column", "task", "state", "created", "took", "by", "outcome")
     list_filter = (
+        CommandTroubleFilter,
         ("status", ChoicesDropdownFilter),
         KindFilter,
         SelectorOfInstanceFilter,

@@ -36,6 +36,7 @@ from agents.admin.sending import (
     task_buttons,
     typed,
 )
+from agents.admin.trouble_filters import InstanceTroubleFilter
 from agents.labels import SelectorInvalid, parse
 from agents.models import Command, Instance, InstanceFacts
 from agents.selectors.events import notable_events
@@ -69,6 +70,7 @@ class InstanceAdmin(LabelsMixin, BulkCommandMixin, InstanceArchivingAdmin):
     list_display_links = ("name",)
     list_filter = (
         ArchivedFilter,
+        InstanceTroubleFilter,
         ("connectivity", ChoicesDropdownFilter),
         ("health", ChoicesDropdownFilter),
         ("dialect", ChoicesDropdownFilter),

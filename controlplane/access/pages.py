@@ -29,6 +29,9 @@ PAGES: Final[Mapping[str, Mapping[str, Rule]]] = {
     # What these show is cut to what the reader may see.
     "admin/": STAFF,
     "admin/live/": STAFF,
+    # The token that it makes is what takes the role.
+    "admin/connect/": {"GET": Role.ADMIN, "POST": Role.ADMIN},
+    "admin/connect/live/": {"GET": Role.VIEWER},
     "admin/selectors/": {"GET": Role.VIEWER},
     "admin/selectors/known/": {"GET": Role.VIEWER},
     "admin/selectors/matches/": {"GET": Role.VIEWER},

@@ -35,7 +35,7 @@ UNFOLD: dict[str, Any] = {
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "agents.admin.home.dashboard",
-    "STYLES": [_asset("console/console.css")],
+    "STYLES": [_asset("console/console.css"), _asset("console/home.css")],
     "SCRIPTS": [_asset("console/console.js")],
     "BORDER_RADIUS": "6px",
     "COLORS": {
