@@ -32,10 +32,14 @@ PATIENCE: Final = timedelta(seconds=60)
 CAUSE_WORDS: Final[dict[str, Words]] = {
     Cause.TOKEN_MISSING: _("Token refused: it showed none. Set the token where the agent runs."),
     Cause.TOKEN_UNKNOWN: _("Token refused: nobody here has made it. Copy the whole command again."),
-    Cause.TOKEN_CUT: _("Token refused: it begins like this one and goes on otherwise. It was cut or changed on its way."),
+    Cause.TOKEN_CUT: _(
+        "Token refused: it begins like this one and goes on otherwise. It was cut or changed on its way."
+    ),
     Cause.TOKEN_REVOKED: _("Token refused: it was revoked. Make a new one."),
     Cause.TOKEN_EXPIRED: _("Token refused: it has expired. Make a new one."),
-    Cause.TOKEN_OTHER_DIALECT: _("Token refused: it is for agents of another dialect. Choose the dialect of this agent."),
+    Cause.TOKEN_OTHER_DIALECT: _(
+        "Token refused: it is for agents of another dialect. Choose the dialect of this agent."
+    ),
     Cause.ENVIRONMENT: _("Wrong environment: the token does not speak for the one that the agent names."),
     Cause.HELLO: _("It came with this token and its hello was refused."),
     Cause.BODY: _("It reached the registry and what it sent was refused."),
@@ -45,7 +49,9 @@ CAUSE_WORDS: Final[dict[str, Words]] = {
 
 class ConnectForm(forms.Form):
     dialect = forms.ChoiceField(
-        label=_("Dialect"), choices=[(name.value, name.label) for name in OFFERED_DIALECTS], initial=Dialect.ONESTEP.value
+        label=_("Dialect"),
+        choices=[(name.value, name.label) for name in OFFERED_DIALECTS],
+        initial=Dialect.ONESTEP.value,
     )
     environment = forms.ChoiceField(label=_("Environment"), choices=Environment.choices, initial=Environment.DEV.value)
     # It stands in a command of the shell.
@@ -53,7 +59,9 @@ class ConnectForm(forms.Form):
         label=_("Name of the agent"),
         initial="first-agent",
         max_length=63,
-        validators=[RegexValidator(r"\A[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\Z", _("Letters, digits, “.”, “_” and “-”."))],
+        validators=[
+            RegexValidator(r"\A[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\Z", _("Letters, digits, “.”, “_” and “-”."))
+        ],
     )
 
 
@@ -122,7 +130,9 @@ def connect_live(request: HttpRequest) -> HttpResponse:
     return TemplateResponse(request, "admin/console/connect_live.html", context)
 
 
-def _live(request: HttpRequest, *, dialect: str, token: AgentToken | None, name: str, since: datetime) -> dict[str, Any]:
+def _live(
+    request: HttpRequest, *, dialect: str, token: AgentToken | None, name: str, since: datetime
+) -> dict[str, Any]:
     seen = sight(dialect=dialect, token=token, name=name.replace("\0", ""), since=since)
     now = timezone.now()
     return {

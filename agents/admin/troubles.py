@@ -9,7 +9,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 
 from agents.admin.columns import kind_label
+from agents.badges import HEALTH_MEANS
 from agents.models import BackgroundJob, Command, NodesFile, Replica
+from agents.models.instance import Health
 from agents.selectors import overview
 from agents.selectors.census import Census, Group, census
 from agents.selectors.covers import Cover, covers
@@ -91,7 +93,9 @@ def causes(taken: Snapshot) -> list[Cause]:
     found = [
         Cause(gettext("The portal itself"), list(_portal(taken))),
         Cause(gettext("Identity conflicts"), list(_conflicts(taken.census.conflicts))),
-        _bounded(gettext("Offline"), taken.census.offline, taken.covers, _offline, ("instance", {"trouble": "offline"})),
+        _bounded(
+            gettext("Offline"), taken.census.offline, taken.covers, _offline, ("instance", {"trouble": "offline"})
+        ),
         _bounded(gettext("Failing tasks"), taken.failing, None, _failing, ("event", {"kind__exact": "task.failed"})),
         _bounded(gettext("Unwell"), taken.census.unwell, None, _unwell, ("instance", {"trouble": "unwell"})),
         _bounded(gettext("Commands that went wrong"), taken.failed, None, _failed, ("command", {"trouble": "failed"})),
@@ -188,7 +192,9 @@ def _covered(cover: Cover | None) -> str:
 def _unwell(group: Group) -> Line:
     numbers = {"n": group.count, "all": group.among}
     url = admin_url("agents_instance_changelist", service__id__exact=group.service_id, trouble="unwell")
-    return Line(badge("health", "degraded", gettext("%(n)d of %(all)d unwell") % numbers), _where(group), url)
+    title = HEALTH_MEANS[Health.DEGRADED]
+    told = badge("health", "degraded", gettext("%(n)d of %(all)d unwell") % numbers, title=title)
+    return Line(told, _where(group), url)
 
 
 def _drifted(group: Group) -> Line:

@@ -23,9 +23,7 @@ class AgentToken(models.Model):
     )
     expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
     # The first use takes the end away.
-    expires_unless_used = models.BooleanField(
-        _("expires unless used"), default=False, db_default=False, editable=False
-    )
+    expires_unless_used = models.BooleanField(_("expires unless used"), default=False, db_default=False, editable=False)
     revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True, editable=False)
     last_used_at = models.DateTimeField(_("last used"), null=True, blank=True, editable=False)
     created_by = models.ForeignKey(

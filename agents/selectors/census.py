@@ -89,7 +89,9 @@ def census(now: datetime) -> Census:
     """Two queries: the services, and one grouping of all instances that are not archived."""
     names = {
         pk: (name, environment, archived_at)
-        for pk, name, environment, archived_at in Service.objects.values_list("pk", "name", "environment", "archived_at")
+        for pk, name, environment, archived_at in Service.objects.values_list(
+            "pk", "name", "environment", "archived_at"
+        )
     }
     rows = list(_grouped(now))
     by_service: dict[int, list[Mapping[str, Any]]] = defaultdict(list)

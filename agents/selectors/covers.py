@@ -37,7 +37,15 @@ def covers(service_ids: Collection[int], *, now: datetime) -> dict[int, Cover]:
         kept()
         .filter(service__in=service_ids)
         .order_by()
-        .values("pk", "service", "node_name", "external_id", "hostname", "deployment_version", lately=_is(offline_lately(now)))
+        .values(
+            "pk",
+            "service",
+            "node_name",
+            "external_id",
+            "hostname",
+            "deployment_version",
+            lately=_is(offline_lately(now)),
+        )
         .annotate(replica=Subquery(last.values("replica")[:1]))[: LOOKED_AT_MAX + 1]
     )
     if len(rows) > LOOKED_AT_MAX:

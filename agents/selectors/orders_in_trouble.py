@@ -18,7 +18,7 @@ BAD_ENDS = (Command.Status.FAILED, Command.Status.REJECTED, Command.Status.TIMEO
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """Commands of one kind, service and status; `connected` says whether their instances are. One of them is `sample`."""
+    """Commands of one kind, service and status; `connected` says whether their instances are."""
 
     kind: str
     status: str

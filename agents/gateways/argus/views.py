@@ -125,7 +125,8 @@ def _answered(handler: Handler, request: HttpRequest, params: Mapping[str, str])
 
 def _note_refusal(request: HttpRequest, error: ControlPlaneError) -> None:
     """Note that a node was refused, once a minute for an address, a cause and a token."""
-    cause = {Forbidden: Cause.ENVIRONMENT, Invalid: Cause.BODY}.get(type(error))
+    causes = ((Forbidden, Cause.ENVIRONMENT), (Invalid, Cause.BODY))
+    cause = next((cause for kind, cause in causes if isinstance(error, kind)), None)
     if cause is None and not isinstance(error, Unauthorized):
         return
     secret = request.headers.get("Authorization", "").partition(" ")[2].strip()
