@@ -105,7 +105,7 @@ def connect_page(request: HttpRequest) -> HttpResponse:
 
 
 def _page(request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
-    request.current_app = admin.site.name  # type: ignore[attr-defined]
+    request.current_app = admin.site.name
     answer = TemplateResponse(request, template, context, status=status)
     answer["Cache-Control"] = "no-store"
     return answer

@@ -130,7 +130,7 @@ class Hub:
         self._pulses: list[float] = []
         self._ended: dict[UUID, str] = {}
         self._heard: dict[UUID, datetime] = {}
-        self._refusals: dict[tuple[str, str], float] = {}
+        self._refusals: dict[tuple[str, str, str], float] = {}
         self._ending = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._listening: asyncio.Task[None] | None = None

@@ -32,7 +32,7 @@ class Figures:
 
 @dataclass(slots=True)
 class Group:
-    """Instances of one service that are wrong in the same way: `count` of `among`, the first and the last since when."""
+    """Instances of one service that are wrong in the same way: `count` of `among`, the first and last since when."""
 
     service_id: int
     name: str
@@ -98,7 +98,9 @@ def census(now: datetime) -> Census:
     for row in rows:
         if row["service"] in names:
             by_service[row["service"]].append(row)
-    offline, sick, drifted = [], [], []
+    offline: list[Group] = []
+    sick: list[Group] = []
+    drifted: list[Group] = []
     for pk, parts in by_service.items():
         name, environment, _archived = names[pk]
         among = sum(part["count"] for part in parts)

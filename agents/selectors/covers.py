@@ -1,4 +1,4 @@
-"""What the offline instances of a service have in common and the others do not: a host, a replica, a version, a label."""
+"""What the offline instances of a service have in common, and the others have not."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
@@ -33,7 +33,7 @@ def covers(service_ids: Collection[int], *, now: datetime) -> dict[int, Cover]:
     if not service_ids:
         return {}
     last = Session.objects.filter(instance=OuterRef("pk")).order_by("-connected_at")
-    rows = list(
+    rows: list[Any] = list(
         kept()
         .filter(service__in=service_ids)
         .order_by()
