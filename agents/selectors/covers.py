@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
-from django.db.models import BooleanField, Case, OuterRef, Q, Subquery, Value, When
+from django.db.models import BooleanField, Case, OuterRef, Q, Subquery, UUIDField, Value, When
 
 from agents.models import InstanceLabels, Replica, Session
 from agents.selectors.census import offline_lately
@@ -46,7 +46,7 @@ def covers(service_ids: Collection[int], *, now: datetime) -> dict[int, Cover]:
             "deployment_version",
             lately=_is(offline_lately(now)),
         )
-        .annotate(replica=Subquery(last.values("replica")[:1]))[: LOOKED_AT_MAX + 1]
+        .annotate(replica=Subquery(last.values("replica")[:1], output_field=UUIDField()))[: LOOKED_AT_MAX + 1]
     )
     if len(rows) > LOOKED_AT_MAX:
         return {}
