@@ -8,6 +8,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from agents.admin.event_list import event_chart, event_facets, event_new
+from agents.admin.connect import connect_live, connect_page
 from agents.admin.fan_out_form import send_view
 from agents.admin.home import live_home
 from agents.admin.inventory import archive_chosen, inventory_page
@@ -49,6 +50,8 @@ urlpatterns = [
     path("admin/time-zone/", zone_page, name="console_zone"),
     path("admin/palette/", palette_page, name="console_palette"),
     path("admin/live/", admin.site.admin_view(live_home), name="home_live"),
+    path("admin/connect/", admin.site.admin_view(connect_page), name="connect"),
+    path("admin/connect/live/", admin.site.admin_view(connect_live), name="connect_live"),
     path("admin/inventory/", admin.site.admin_view(inventory_page), name="inventory"),
     path("admin/inventory/archive/", admin.site.admin_view(archive_chosen), name="inventory_archive"),
     path("admin/charts/work/", admin.site.admin_view(work_chart), name="chart_work"),

@@ -22,6 +22,7 @@ from agents.admin.command_page import again_url, curl_of, moves, sent_context, s
 from agents.admin.filters import GroupOfInstanceFilter, KindFilter, SelectorOfInstanceFilter
 from agents.admin.sending import ensure_may_send, kinds_for
 from agents.admin.token import portal_url
+from agents.admin.trouble_filters import CommandTroubleFilter
 from agents.models import Command, FanOut
 from agents.selectors.waiting import waits, why_waiting
 from agents.services.commands import cancel_command
@@ -39,6 +40,7 @@ CANCEL_MAX = 500
 class CommandAdmin(HistoryAdmin, PageAdmin):
     list_display = ("label", "instance_column", "service_column", "task", "state", "created", "took", "by", "outcome")
     list_filter = (
+        CommandTroubleFilter,
         ("status", ChoicesDropdownFilter),
         KindFilter,
         OrderedFilter,

@@ -40,6 +40,7 @@ from agents.admin.sending import (
     typed,
 )
 from agents.admin.timeline import older_part, timeline_context
+from agents.admin.trouble_filters import InstanceTroubleFilter
 from agents.labels import SelectorInvalid, parse
 from agents.models import Command, Event, Instance, InstanceFacts
 from agents.models.event import EventKind
@@ -75,6 +76,7 @@ class InstanceAdmin(LabelsMixin, BulkCommandMixin, InstanceArchivingAdmin):
     list_display_links = ("name",)
     list_filter = (
         ArchivedFilter,
+        InstanceTroubleFilter,
         ("connectivity", ChoicesDropdownFilter),
         ("health", ChoicesDropdownFilter),
         ("dialect", ChoicesDropdownFilter),

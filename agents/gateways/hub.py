@@ -30,7 +30,7 @@ from agents.models import Replica, Session
 from agents.services.commands import push_sync
 from agents.services.holding import Pulse, pulse
 from agents.services.latency import LatencyFigures, database_latency_s, redis_latency_s
-from agents.services.refusals import record_refusal
+from agents.services.refusals import Cause, record_refusal, shown_prefix
 from agents.services.replicas import start_replica, stop_replica
 from agents.services.reports import Report
 from agents.services.sessions import (
@@ -130,7 +130,7 @@ class Hub:
         self._pulses: list[float] = []
         self._ended: dict[UUID, str] = {}
         self._heard: dict[UUID, datetime] = {}
-        self._refusals: dict[tuple[str, str], float] = {}
+        self._refusals: dict[tuple[str, str, str], float] = {}
         self._ending = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._listening: asyncio.Task[None] | None = None
@@ -243,15 +243,32 @@ class Hub:
             self._threads, lambda: _with_fresh_connection(function, *args, **kwargs)
         )
 
-    async def note_refusal(self, *, dialect: str, peer_address: str, reason: str, token_id: int | None = None) -> None:
-        """Record that an agent was refused, once in REFUSAL_EVERY_S per peer and reason, and for so many peers only."""
+    async def note_refusal(
+        self,
+        *,
+        dialect: str,
+        peer_address: str,
+        reason: str,
+        token_id: int | None = None,
+        cause: Cause | None = None,
+        secret: str | None = None,
+    ) -> None:
+        """Record that an agent was refused, once in REFUSAL_EVERY_S per peer, reason and token, for so many only."""
         now = asyncio.get_running_loop().time()
         self._refusals = {key: at for key, at in self._refusals.items() if now - at < REFUSAL_EVERY_S}
-        key = (peer_address, reason)
+        key = (peer_address, reason, str(token_id or shown_prefix(secret or "")))
         if key in self._refusals or len(self._refusals) >= REFUSED_PEERS_MAX:
             return
         self._refusals[key] = now
-        await self.call(record_refusal, dialect=dialect, peer_address=peer_address, reason=reason, token_id=token_id)
+        await self.call(
+            record_refusal,
+            dialect=dialect,
+            peer_address=peer_address,
+            reason=reason,
+            token_id=token_id,
+            cause=cause,
+            secret=secret,
+        )
 
     def attach(self, socket: Socket) -> None:
         """Take a socket whose session was just opened; of two of one instance, the one opened earlier is cut."""

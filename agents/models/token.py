@@ -22,6 +22,8 @@ class AgentToken(models.Model):
         _("environments"), default=list, blank=True, help_text=_("What it may speak for; empty means all.")
     )
     expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
+    # The first use takes the end away.
+    expires_unless_used = models.BooleanField(_("expires unless used"), default=False, db_default=False, editable=False)
     revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True, editable=False)
     last_used_at = models.DateTimeField(_("last used"), null=True, blank=True, editable=False)
     created_by = models.ForeignKey(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db.models import Count, Max, Q, QuerySet
+from django.db.models import Count, Max, Min, Q, QuerySet
 
 from agents.models import BackgroundJob, Command, Event, Instance, Replica, Service
 from agents.models.event import EventKind
@@ -69,6 +69,8 @@ class FailingTask:
     failed: int
     dead_lettered: int
     last_at: datetime
+    first_at: datetime
+    exception_type: str = ""
 
 
 def failing_tasks(*, now: datetime, limit: int = TROUBLES_COUNTED) -> list[FailingTask]:
@@ -89,6 +91,9 @@ def failing_tasks(*, now: datetime, limit: int = TROUBLES_COUNTED) -> list[Faili
             failed=Count("pk", filter=Q(kind=EventKind.TASK_FAILED)),
             dead_lettered=Count("pk", filter=Q(kind=EventKind.TASK_DEAD_LETTERED)),
             last_at=Max("occurred_at"),
+            first_at=Min("occurred_at"),
+            exceptions=Count("exception_type", distinct=True, filter=~Q(exception_type="")),
+            exception_type=Max("exception_type"),
         )
         .order_by("-failed", "-last_at")[:limit]
     )
@@ -101,6 +106,9 @@ def failing_tasks(*, now: datetime, limit: int = TROUBLES_COUNTED) -> list[Faili
             failed=row["failed"],
             dead_lettered=row["dead_lettered"],
             last_at=row["last_at"],
+            first_at=row["first_at"],
+            # Of several causes none is told.
+            exception_type=row["exception_type"] if row["exceptions"] == 1 else "",
         )
         for row in rows
     ]

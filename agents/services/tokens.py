@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from agents.models import AgentToken, Session
 from agents.models.instance import Dialect
-from controlplane.common.actors import Actor
+from controlplane.common.actors import SYSTEM, Actor
 from controlplane.common.changes import ChangeKind, change_of, record_changes
 from controlplane.common.hints import hint_replicas
 from controlplane.common.snapshots import NOTHING, difference, snapshot
@@ -39,9 +39,18 @@ class Credential:
 
 @transaction.atomic
 def create_agent_token(
-    *, name: str, dialects: list[str], environments: list[str], expires_at: datetime | None, actor: Actor
+    *,
+    name: str,
+    dialects: list[str],
+    environments: list[str],
+    expires_at: datetime | None,
+    unless_used: bool = False,
+    actor: Actor,
 ) -> tuple[AgentToken, str]:
-    """Make a token; returns the row and the secret, which nobody can read again."""
+    """Make a token; returns the row and the secret, which nobody can read again.
+
+    With `unless_used` its first use takes its end away, so that an agent that came in time is not cut off later.
+    """
     secret = SECRET_PREFIX + secrets.token_urlsafe(32)
     token = AgentToken.objects.create(
         name=name,
@@ -50,6 +59,7 @@ def create_agent_token(
         dialects=dialects,
         environments=environments,
         expires_at=expires_at,
+        expires_unless_used=unless_used,
         created_by_id=actor.user_id,
     )
     made = difference(NOTHING, snapshot(token))
@@ -103,10 +113,24 @@ def check_stored_tokens(secrets_shown: Sequence[str], *, dialect: str) -> list[C
     ]
     if stale:
         AgentToken.objects.filter(pk__in=stale).update(last_used_at=now)
+    if any(token.expires_unless_used for token in usable.values()):
+        _keep([token for token in usable.values() if token.expires_unless_used])
     return [
         Credential(token_id=token.pk, environments=tuple(token.environments)) if (token := usable.get(shown)) else None
         for shown in hashes
     ]
+
+
+@transaction.atomic
+def _keep(tokens: Sequence[AgentToken]) -> None:
+    """Take away the end of tokens that were waited for; each is used for the first time once."""
+    for token in tokens:
+        waited_for = AgentToken.objects.filter(pk=token.pk, expires_unless_used=True)
+        before = snapshot(token)
+        if waited_for.update(expires_at=None, expires_unless_used=False):
+            token.expires_at, token.expires_unless_used = None, False
+            what = difference(before, snapshot(token))
+            record_changes([change_of(ChangeKind.CHANGED, token, actor=SYSTEM, what=what)])
 
 
 def check_agent_token(secret: str, *, dialect: str) -> Credential | None:

@@ -32,6 +32,9 @@ PAGES: Final[Mapping[str, Mapping[str, Rule]]] = {
     "admin/palette/": STAFF,
     "admin/live/": STAFF,
     "admin/charts/work/": {"GET": Role.VIEWER},
+    # The token that it makes is what takes the role.
+    "admin/connect/": {"GET": Role.ADMIN, "POST": Role.ADMIN},
+    "admin/connect/live/": {"GET": Role.VIEWER},
     "admin/selectors/": {"GET": Role.VIEWER},
     "admin/selectors/known/": {"GET": Role.VIEWER},
     "admin/selectors/matches/": {"GET": Role.VIEWER},

@@ -30,7 +30,7 @@ PALETTE_SOURCES = ["agents.admin.palette.fleet", "tasks_app.admin.palette.work"]
 
 STYLES = (
     "vendor/uplot/uPlot.min.css",
-    *(f"console/{name}.css" for name in ("console", "events", "instance", "service", "system", "task")),
+    *(f"console/{name}.css" for name in ("console", "events", "home", "instance", "service", "system", "task")),
 )
 SCRIPTS = (
     "vendor/uplot/uPlot.iife.min.js",

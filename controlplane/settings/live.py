@@ -26,3 +26,6 @@ STREAM_RETRY_MS = 3000
 STREAM_STALLED_AFTER_S = 60.0
 # How long a process goes on looking when its last client left: a page that is loaded anew comes back at once.
 STREAM_LINGER_S = 10.0
+
+# For how long a process shows all who look at the front page what it read for the first; 0 reads anew each time.
+HOME_SNAPSHOT_S = 2.0

@@ -34,7 +34,8 @@ from agents.selectors.nodes import node_by_id, node_counts, nodes_listed, unknow
 from agents.services.errors import InstanceLeaving, NodeOfOther, NodesFull
 from agents.services.node_reports import StatusReport, record_report
 from agents.services.nodes import Registration, configure_node, register_node
-from agents.services.refusals import record_refusal
+from agents.services.refusals import Cause, record_refusal, shown_prefix
+from controlplane.access.actors import address_of
 from controlplane.access.table import rule_for
 from controlplane.common.clean import clean_text
 from controlplane.common.errors import ControlPlaneError, Forbidden, Invalid, NotFound, Unauthorized
@@ -59,6 +60,7 @@ _registrations: SenderThrottle[str] = SenderThrottle(
     per_s=settings.NODE_REGISTRATIONS_PER_S, burst=settings.NODE_REGISTRATION_BURST, senders_max=_SENDERS_MAX
 )
 # That there is no room is told once an hour, however many ask.
+_refused: SenderThrottle[tuple[str, str, str]] = SenderThrottle(per_s=1 / 60, burst=1, senders_max=200)
 _full_told: SenderThrottle[None] = SenderThrottle(per_s=1 / 3600, burst=1, senders_max=1)
 Handler = Callable[..., HttpResponseBase]
 
@@ -104,6 +106,8 @@ def _answered(handler: Handler, request: HttpRequest, params: Mapping[str, str])
         status = next((status for kind, status in _STATUSES if isinstance(error, kind)), None)
         if status is None:
             raise
+        if handler in (_register, _report):
+            _note_refusal(request, error)
         return error_answer(status, str(error), {"WWW-Authenticate": REALM} if status == 401 else None)
     except DataError as error:
         # Every value is checked before: what a database still refuses is a bad body all the same.
@@ -117,6 +121,28 @@ def _answered(handler: Handler, request: HttpRequest, params: Mapping[str, str])
     except (OperationalError, InterfaceError) as error:
         logger.warning("registry.database_unavailable error=%s", type(error).__name__)
         return error_answer(503, "The database is unavailable; try again later.", {"Retry-After": _RETRY_AFTER_S})
+
+
+def _note_refusal(request: HttpRequest, error: ControlPlaneError) -> None:
+    """Note that a node was refused, once a minute for an address, a cause and a token."""
+    causes = ((Forbidden, Cause.ENVIRONMENT), (Invalid, Cause.BODY))
+    cause = next((cause for kind, cause in causes if isinstance(error, kind)), None)
+    if cause is None and not isinstance(error, Unauthorized):
+        return
+    secret = request.headers.get("Authorization", "").partition(" ")[2].strip()
+    address = address_of(request)
+    if not _refused.lets_pass((address, cause or "token", shown_prefix(secret))):
+        return
+    try:
+        record_refusal(
+            dialect=Dialect.ARGUS,
+            peer_address=address,
+            reason=str(error),
+            cause=cause,
+            secret=secret if settings.AUTH_MODE == "token" else None,
+        )
+    except (DataError, OperationalError, InterfaceError) as failure:
+        logger.warning("registry.refusal_unrecorded error=%s", type(failure).__name__)
 
 
 def error_answer(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> HttpResponse:
@@ -181,7 +207,9 @@ def _register(request: HttpRequest) -> HttpResponse:
         node, is_new = register_node(registration)
     except NodesFull as error:
         if _full_told.lets_pass(None):
-            record_refusal(dialect=Dialect.ARGUS, peer_address=registration.address, reason=str(error))
+            record_refusal(
+                dialect=Dialect.ARGUS, peer_address=registration.address, reason=str(error), cause=Cause.FULL
+            )
         raise
     return _json(node_json(node), 201 if is_new else 200)
 

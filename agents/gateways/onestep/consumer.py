@@ -32,6 +32,7 @@ from agents.models.instance import Dialect
 from agents.services.commands import parse_public_id
 from agents.services.delivery import Ack, Answer, ClaimedCommand, Result
 from agents.services.errors import CommandUnknown, DuplicateResult, InstanceConflict, ReplicaStopped, SessionEnded
+from agents.services.refusals import Cause
 from agents.services.reports import Heartbeat, Hello, Rejection, Topology
 from agents.services.sessions import OpenedSession, Opening
 from agents.services.tokens import Credential
@@ -63,6 +64,8 @@ _ANSWERS_PER_COMMAND = 2
 _ANSWER_TYPES = ("command_ack", "command_result")
 # Frames that nobody may send to the portal.
 _OF_THE_PORTAL = frozenset({"hello_ack", "command", "error"})
+# Refusals before a session that are noted where they happen, or that are the portal's own matter.
+_NOTED_OTHERWISE = frozenset({"unauthorized", ReplicaStopped.code})
 # A close frame carries 125 bytes, two of them the code.
 _REASON_MAX_BYTES = 123
 
@@ -191,7 +194,7 @@ class OneStepConsumer:
         if credential is None:
             self.hub.traffic.connections_refused["unauthorized"] += 1
             detail = "The agent token is missing, unknown, revoked, expired or not for this dialect."
-            await self._note_refusal(detail)
+            await self._note_refusal(detail, secret=shown_token(self._scope))
             await deny(self._scope, self._send, status=401, detail=detail)
             return False
         self.credential = credential
@@ -204,13 +207,17 @@ class OneStepConsumer:
         )
         return True
 
-    async def _note_refusal(self, reason: str, token_id: int | None = None) -> None:
+    async def _note_refusal(
+        self, reason: str, token_id: int | None = None, *, cause: Cause | None = None, secret: str | None = None
+    ) -> None:
         try:
             await self.hub.note_refusal(
                 dialect=Dialect.ONESTEP,
                 peer_address=self._peer_address(),
                 reason=reason,
                 token_id=token_id,
+                cause=cause,
+                secret=secret,
             )
         except DatabaseError:
             logger.exception("onestep.refusal_unrecorded")
@@ -246,6 +253,8 @@ class OneStepConsumer:
         self.hub.traffic.frames_refused[error.code] += 1
         await self._send_frame(build_error(error.code, str(error), closes=error.closes))
         if error.closes:
+            if self._context is None and error.code not in _NOTED_OTHERWISE:
+                await self._note_refusal(str(error), self.credential.token_id, cause=Cause.HELLO)
             await self._close(CLOSE_POLICY_VIOLATION, str(error))
 
     # --- pace
@@ -381,7 +390,7 @@ class OneStepConsumer:
     async def _hello(self, hello: Hello) -> None:
         if not self.credential.speaks_for(hello.service.environment):
             message = f"This token does not speak for the environment {hello.service.environment}."
-            await self._note_refusal(message, self.credential.token_id)
+            await self._note_refusal(message, self.credential.token_id, cause=Cause.ENVIRONMENT)
             raise ProtocolError("unauthorized", message, closes=True)
         self._count_hello()
         # It was said; how long the portal takes to answer is not the agent's fault.

@@ -1,0 +1,194 @@
+"""The front page: what is wrong by cause, where its links lead, and what it costs."""
+
+import re
+from datetime import timedelta
+from html import unescape
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from agents.models import NodesFile
+from controlplane.console.shared import Shared
+from tests.factories import (
+    CommandFactory,
+    EventFactory,
+    InstanceFactory,
+    InstanceLabelsFactory,
+    ReplicaFactory,
+    ServiceFactory,
+    SessionFactory,
+)
+from tests.integration.console import console_as, text_of, url
+
+pytestmark = pytest.mark.django_db
+MINUTE = timedelta(minutes=1)
+
+
+def home(client=None):
+    return text_of((client or console_as()).get(reverse("home_live")))
+
+
+def link_with(page, text):
+    """Where the link of the line leads that says `text`."""
+    line = next(part for part in page.split("<li>") if text in part)
+    return unescape(re.search(r'href="([^"]+)"', line)[1])
+
+
+def listed(client, path):
+    return list(client.get(path).context["cl"].result_list)
+
+
+def test_offline_is_told_by_service_and_leads_to_just_those():
+    client = console_as()
+    service = ServiceFactory(name="web/shop", environment="prod")
+    gone = InstanceFactory.create_batch(2, offline=True, service=service, hostname="db-7")
+    InstanceFactory(online=True, service=service, hostname="db-8")
+    long_ago = timezone.now() - timedelta(days=30)
+    InstanceFactory(offline=True, service=service, last_seen_at=long_ago)
+    InstanceFactory(offline=True)
+
+    page = home(client)
+
+    assert "2 of 3 offline" in page
+    assert "all on host db-7" in page
+    assert set(listed(client, link_with(page, "2 of 3 offline"))) == set(gone)
+
+
+def test_a_label_that_the_others_have_too_covers_nothing():
+    service = ServiceFactory()
+    for state in ({"offline": True}, {"offline": True}, {"online": True}):
+        here = InstanceFactory(service=service, **state)
+        zone = "a" if state.get("offline") else "b"
+        InstanceLabelsFactory(instance=here, labels={"zone": zone, "team": "x"})
+
+    page = home()
+
+    assert "all with label zone=a" in page
+    assert "team=x" not in page
+
+
+def test_the_replica_that_held_all_that_are_gone_is_named():
+    service = ServiceFactory()
+    lost, other = ReplicaFactory.create_batch(2)
+    for _ in range(2):
+        SessionFactory(instance=InstanceFactory(offline=True, service=service), replica=lost, status="disconnected")
+    SessionFactory(instance=InstanceFactory(online=True, service=service), replica=other)
+
+    assert f"all held by {lost}" in home()
+
+
+def test_commands_say_why_they_wait_and_lead_to_just_those():
+    client = console_as()
+    old = timezone.now() - 5 * MINUTE
+    waiting = CommandFactory(created_at=old, deadline_at=timezone.now() + MINUTE)
+    CommandFactory()
+    CommandFactory(status="failed", error_code="boom", kind="sync_now")
+
+    page = home(client)
+
+    assert "the instance is not connected" in page
+    assert listed(client, link_with(page, "the instance is not connected")) == [waiting]
+    assert "boom" in page
+
+
+def test_failing_tasks_say_since_when_and_by_what():
+    service = ServiceFactory(name="web")
+    instance = InstanceFactory(service=service, online=True)
+    for minutes in (9, 1):
+        EventFactory(
+            kind="task.failed",
+            instance=instance,
+            task_name="ship",
+            exception_type="CarrierGone",
+            occurred_at=timezone.now() - minutes * MINUTE,
+        )
+
+    page = home()
+
+    assert "2 failures" in page
+    assert "CarrierGone" in page
+    assert re.search(r"since <time[^>]*>9 min ago</time> · last <time[^>]*>1 min ago", page)
+
+
+def test_drift_and_conflicts_and_the_portals_own_lag_are_told():
+    service = ServiceFactory(name="twin")
+    for topology in ("sha256:a", "sha256:b"):
+        InstanceFactory(online=True, service=service, last_topology_hash=topology)
+    InstanceFactory(online=True, conflict_seen_at=timezone.now())
+    ReplicaFactory(last_seen_at=timezone.now() - timedelta(hours=1))
+    counts = dict.fromkeys(("written", "poisoned", "retries"), 0)
+    queue = {"waiting": 7, "oldest_s": 12.0, "last_lag_s": 0.0, "failing_since": None, **counts}
+    ReplicaFactory(ingest={"queues": {"telemetry": queue}})
+    NodesFile.objects.create(path="/x", failing_since=timezone.now(), error="No space left.")
+
+    page = home()
+
+    assert "its 2 online instances run different topologies" in page
+    assert "1 identity is claimed by two processes" in page
+    assert "7 records wait in telemetry, the oldest for 12.0 s" in page
+    assert "Silent" in page
+    assert "No space left." in page
+    assert page.index("The portal itself") < page.index("Identity conflicts") < page.index("Topologies that differ")
+
+
+def test_well_is_said_and_the_fleet_is_told_by_dialect_and_environment():
+    InstanceFactory(online=True, service__environment="prod")
+
+    page = home()
+
+    assert "Nothing. Every instance" in page
+    assert "service__environment=prod" in page
+
+
+def test_lines_are_bounded():
+    for _ in range(8):
+        InstanceFactory(offline=True)
+
+    assert "and 2 more" in home()
+
+
+def fill(count):
+    for _ in range(count):
+        InstanceFactory(offline=True)
+        InstanceFactory(online=True, health="error", conflict_seen_at=timezone.now())
+        EventFactory(kind="task.failed")
+        CommandFactory(status="failed")
+        CommandFactory(created_at=timezone.now() - MINUTE, deadline_at=timezone.now() + MINUTE)
+        ReplicaFactory(last_seen_at=timezone.now() - timedelta(hours=1))
+
+
+def test_home_costs_the_same_at_one_row_and_at_three():
+    client = console_as("admin")
+    costs = []
+    for count in (1, 2):
+        fill(count)
+        with CaptureQueriesContext(connection) as captured:
+            client.get(reverse("home_live"))
+        costs.append(len(captured))
+
+    assert costs == [18, 18]
+
+
+def test_what_was_read_a_moment_ago_is_shown_to_the_next(settings):
+    settings.HOME_SNAPSHOT_S = 60
+    shared = Shared()
+    made = []
+
+    first = shared.get(lambda now: made.append(now) or len(made), ttl_s=60)
+    again = shared.get(lambda now: made.append(now) or len(made), ttl_s=60)
+    anew = shared.get(lambda now: made.append(now) or len(made), ttl_s=0)
+
+    assert (first.value, again.value, anew.value) == (1, 1, 2)
+    assert again.at == first.at
+
+
+def test_an_empty_portal_offers_a_command_to_who_may_make_tokens():
+    admin, viewer = (text_of(console_as(role).get(url("index"))) for role in ("admin", "viewer"))
+
+    assert "Get the command" in admin
+    assert "jkstack" not in admin
+    assert "Get the command" not in viewer
+    assert "An administrator connects the first one here." in viewer
