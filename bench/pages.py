@@ -1,0 +1,180 @@
+"""Open pages of the console without a browser: each reads the stream of its page and fetches what the page would.
+
+As static/console/live.js does: what happens to what the page watches fetches its live part anew, at most once a second,
+and once more for what came meanwhile; beside that, every so many seconds for what no event tells.
+"""
+
+import asyncio
+import contextlib
+import html
+import json
+import re
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from urllib.parse import urlsplit
+
+import requests
+
+STREAM = "/api/v1/ui/stream"
+# As live.js: so often at most for what happens.
+APART_S = 1.0
+_POLLER = re.compile(r"<[^>]*\bdata-poller\b[^>]*>")
+_ATTRIBUTE = re.compile(r'([\w-]+)="([^"]*)"')
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Something that happened and was on the page `seconds` later; both clocks are those of this machine."""
+
+    path: str
+    kind: str
+    occurred_at: float
+    shown_at: float
+
+    @property
+    def seconds(self) -> float:
+        return self.shown_at - self.occurred_at
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a number of open pages saw."""
+
+    updates: list[Update] = field(default_factory=list)
+    fetches: int = 0
+    fetched_bytes: int = 0
+    streams: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def log_in(url: str, username: str, password: str) -> str:
+    """The header Cookie of a person who came in by the login page."""
+    with requests.Session() as browser:
+        browser.trust_env = False
+        browser.get(f"{url}/admin/login/", timeout=30).raise_for_status()
+        answer = browser.post(
+            f"{url}/admin/login/?next=/admin/",
+            {"username": username, "password": password, "csrfmiddlewaretoken": browser.cookies["csrftoken"]},
+            headers={"Referer": f"{url}/admin/login/", "Origin": url},
+            timeout=30,
+        )
+        if "login" in urlsplit(answer.url).path:
+            raise RuntimeError(f"The login of {username} was refused: HTTP {answer.status_code}")
+        return "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+
+
+async def hold_open(url: str, pages: Sequence[tuple[str, str]], seconds: float, *, ready: asyncio.Event | None = None) -> Seen:
+    """Hold these pages open, each a path and a Cookie, for so many seconds; `ready` is set once all are live."""
+    seen = Seen()
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    held = [OpenPage(parts.hostname, parts.port or 80, path, cookie, seen) for path, cookie in pages]
+    tasks = [asyncio.create_task(page.live()) for page in held]
+    try:
+        await asyncio.wait_for(asyncio.gather(*(page.is_live.wait() for page in held)), timeout=60)
+        if ready is not None:
+            ready.set()
+        await asyncio.sleep(seconds)
+    finally:
+        for task in tasks:
+            task.cancel()
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                seen.problems.append(f"{type(outcome).__name__}: {outcome}")
+    return seen
+
+
+class OpenPage:
+    """One page, from its opening until it is cancelled."""
+
+    def __init__(self, host: str, port: int, path: str, cookie: str, seen: Seen) -> None:
+        self._address = (host, port)
+        self._path = path
+        self._cookie = cookie
+        self._seen = seen
+        self._waiting: list[tuple[str, float]] = []
+        self._happened = asyncio.Event()
+        self.is_live = asyncio.Event()
+
+    async def live(self) -> None:
+        body = (await self._get(self._path)).decode()
+        found = _POLLER.search(body)
+        if found is None:
+            raise RuntimeError(f"{self._path} has no live part")
+        attributes = {name: html.unescape(value) for name, value in _ATTRIBUTE.findall(found[0])}
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._listen(attributes.get("data-watch", "")))
+            tasks.create_task(self._fetch(attributes["hx-get"], float(attributes["data-every"])))
+
+    async def _listen(self, watch: str) -> None:
+        async for message in self._messages(f"{STREAM}?{watch}"):
+            if message.get("state") == "live":
+                self.is_live.set()
+            if message.get("channel") == "closed":
+                self._seen.problems.append(f"{self._path}: the stream was closed: {message.get('reason')}")
+            if "event_id" in message:
+                # When the portal wrote it: agents' clocks are another matter.
+                happened = str(message.get("occurred_at") or message["published_at"])
+                self._waiting.append((str(message["kind"]), datetime.fromisoformat(happened).timestamp()))
+                self._happened.set()
+        raise RuntimeError(f"{self._path}: the stream ended")
+
+    async def _fetch(self, url: str, every_s: float) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._happened.wait(), timeout=every_s)
+            self._happened.clear()
+            waiting, self._waiting = self._waiting, []
+            began = time.monotonic()
+            body = await self._get(url)
+            self._seen.fetches += 1
+            self._seen.fetched_bytes += len(body)
+            shown_at = time.time()
+            self._seen.updates += [Update(self._path, kind, at, shown_at) for kind, at in waiting]
+            await asyncio.sleep(max(0.0, began + APART_S - time.monotonic()))
+
+    async def _get(self, path: str) -> bytes:
+        """The body of a 200, over a connection of its own as a browser's sixth would be."""
+        async with self._request(path, {"HX-Request": "true"}) as (status, headers, reader):
+            if status not in (200, 286):
+                raise RuntimeError(f"GET {path}: HTTP {status}")
+            if "content-length" in headers:
+                return await reader.readexactly(int(headers["content-length"]))
+            return b"".join([part async for part in _chunks(reader)])
+
+    async def _messages(self, path: str) -> AsyncIterator[dict[str, object]]:
+        async with self._request(path, {"Accept": "text/event-stream"}) as (status, _headers, reader):
+            if status != 200:
+                raise RuntimeError(f"GET {path}: HTTP {status}")
+            self._seen.streams += 1
+            rest = b""
+            async for part in _chunks(reader):
+                *lines, rest = (rest + part).split(b"\n")
+                for line in lines:
+                    if line.startswith(b"data: "):
+                        yield json.loads(line[6:])
+
+    @contextlib.asynccontextmanager
+    async def _request(
+        self, path: str, more: dict[str, str]
+    ) -> AsyncIterator[tuple[int, dict[str, str], asyncio.StreamReader]]:
+        reader, writer = await asyncio.open_connection(*self._address)
+        try:
+            host, port = self._address
+            headers = {"Host": f"{host}:{port}", "Cookie": self._cookie, "Connection": "close", **more}
+            lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+            writer.write("\r\n".join(lines).encode())
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+            found = {name.strip().lower(): value.strip() for name, _, value in (each.partition(":") for each in head[1:])}
+            yield int(head[0].split(" ", 2)[1]), found, reader
+        finally:
+            writer.close()
+
+
+async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """The parts of a chunked body, until its end."""
+    while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
+        yield await reader.readexactly(size)
+        await reader.readexactly(2)
