@@ -1,16 +1,18 @@
 """Open pages of the console without a browser: each reads the stream of its page and fetches what the page would.
 
 As static/console/live.js does: what happens to what the page watches fetches its live part anew, at most once a second,
-and once more for what came meanwhile; beside that, every so many seconds for what no event tells.
+more seldom where the portal takes long to answer, and once more for what came meanwhile; beside that, every so many
+seconds for what no event tells.
 """
 
 import asyncio
 import contextlib
 import html
 import json
+import random
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -18,8 +20,11 @@ from urllib.parse import urlsplit
 import requests
 
 STREAM = "/api/v1/ui/stream"
-# As live.js: so often at most for what happens.
-APART_S = 1.0
+# As live.js: between two fetches at least so long, more where the portal takes its time; and not all at the same moment.
+PAUSE_S, PAUSE_MAX_S = 1.0, 5.0
+PAUSE_PER_FETCH = 4.0
+JITTER_S = 0.3
+LIVE_WITHIN_S = 60.0
 _POLLER = re.compile(r"<[^>]*\bdata-poller\b[^>]*>")
 _ATTRIBUTE = re.compile(r'([\w-]+)="([^"]*)"')
 
@@ -73,17 +78,36 @@ async def hold_open(url: str, pages: Sequence[tuple[str, str]], seconds: float, 
     held = [OpenPage(parts.hostname, parts.port or 80, path, cookie, seen) for path, cookie in pages]
     tasks = [asyncio.create_task(page.live()) for page in held]
     try:
-        await asyncio.wait_for(asyncio.gather(*(page.is_live.wait() for page in held)), timeout=60)
+        await _while_all_run(tasks, asyncio.gather(*(page.is_live.wait() for page in held)), LIVE_WITHIN_S)
         if ready is not None:
             ready.set()
-        await asyncio.sleep(seconds)
+        await _while_all_run(tasks, asyncio.sleep(seconds), seconds + LIVE_WITHIN_S)
+    except TimeoutError:
+        seen.problems += [f"{page.path} was not live" for page in held if not page.is_live.is_set()]
     finally:
         for task in tasks:
             task.cancel()
         for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(outcome, Exception):
-                seen.problems.append(f"{type(outcome).__name__}: {outcome}")
+            if isinstance(outcome, BaseException) and not isinstance(outcome, asyncio.CancelledError):
+                seen.problems.append(_words(outcome))
     return seen
+
+
+async def _while_all_run(tasks: Sequence[asyncio.Task[None]], wait: Awaitable[object], within_s: float) -> None:
+    """Returns when the wait is over or a task has ended, which none does by itself. Raises TimeoutError."""
+    waiting = asyncio.ensure_future(wait)
+    try:
+        done, _rest = await asyncio.wait([waiting, *tasks], timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            raise TimeoutError
+    finally:
+        waiting.cancel()
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(_words(each) for each in error.exceptions)
+    return f"{type(error).__name__}: {error}"
 
 
 class OpenPage:
@@ -91,7 +115,7 @@ class OpenPage:
 
     def __init__(self, host: str, port: int, path: str, cookie: str, seen: Seen) -> None:
         self._address = (host, port)
-        self._path = path
+        self.path = path
         self._cookie = cookie
         self._seen = seen
         self._waiting: list[tuple[str, float]] = []
@@ -99,10 +123,10 @@ class OpenPage:
         self.is_live = asyncio.Event()
 
     async def live(self) -> None:
-        body = (await self._get(self._path)).decode()
+        body = (await self._get(self.path)).decode()
         found = _POLLER.search(body)
         if found is None:
-            raise RuntimeError(f"{self._path} has no live part")
+            raise RuntimeError(f"{self.path} has no live part")
         attributes = {name: html.unescape(value) for name, value in _ATTRIBUTE.findall(found[0])}
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._listen(attributes.get("data-watch", "")))
@@ -112,28 +136,32 @@ class OpenPage:
         async for message in self._messages(f"{STREAM}?{watch}"):
             if message.get("state") == "live":
                 self.is_live.set()
+                self._happened.set()
             if message.get("channel") == "closed":
-                self._seen.problems.append(f"{self._path}: the stream was closed: {message.get('reason')}")
+                self._seen.problems.append(f"{self.path}: the stream was closed: {message.get('reason')}")
             if "event_id" in message:
                 # When the portal wrote it: agents' clocks are another matter.
                 happened = str(message.get("occurred_at") or message["published_at"])
                 self._waiting.append((str(message["kind"]), datetime.fromisoformat(happened).timestamp()))
                 self._happened.set()
-        raise RuntimeError(f"{self._path}: the stream ended")
+        raise RuntimeError(f"{self.path}: the stream ended")
 
     async def _fetch(self, url: str, every_s: float) -> None:
+        ended, pause_s = 0.0, PAUSE_S
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._happened.wait(), timeout=every_s)
+                await asyncio.wait_for(self._happened.wait(), timeout=every_s + _jitter())
+            await asyncio.sleep(max(_jitter(), ended + pause_s - time.monotonic()))
             self._happened.clear()
             waiting, self._waiting = self._waiting, []
             began = time.monotonic()
             body = await self._get(url)
+            ended = time.monotonic()
+            pause_s = min(PAUSE_MAX_S, max(PAUSE_S, PAUSE_PER_FETCH * (ended - began)))
             self._seen.fetches += 1
             self._seen.fetched_bytes += len(body)
             shown_at = time.time()
-            self._seen.updates += [Update(self._path, kind, at, shown_at) for kind, at in waiting]
-            await asyncio.sleep(max(0.0, began + APART_S - time.monotonic()))
+            self._seen.updates += [Update(self.path, kind, at, shown_at) for kind, at in waiting]
 
     async def _get(self, path: str) -> bytes:
         """The body of a 200, over a connection of its own as a browser's sixth would be."""
@@ -171,6 +199,10 @@ class OpenPage:
             yield int(head[0].split(" ", 2)[1]), found, reader
         finally:
             writer.close()
+
+
+def _jitter() -> float:
+    return random.uniform(0, JITTER_S)
 
 
 async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
