@@ -70,7 +70,9 @@ def log_in(url: str, username: str, password: str) -> str:
         return "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
 
 
-async def hold_open(url: str, pages: Sequence[tuple[str, str]], seconds: float, *, ready: asyncio.Event | None = None) -> Seen:
+async def hold_open(
+    url: str, pages: Sequence[tuple[str, str]], seconds: float, *, ready: asyncio.Event | None = None
+) -> Seen:
     """Hold these pages open, each a path and a Cookie, for so many seconds; `ready` is set once all are live."""
     seen = Seen()
     parts = urlsplit(url)
@@ -195,7 +197,9 @@ class OpenPage:
             lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
             writer.write("\r\n".join(lines).encode())
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-            found = {name.strip().lower(): value.strip() for name, _, value in (each.partition(":") for each in head[1:])}
+            found = {
+                name.strip().lower(): value.strip() for name, _, value in (each.partition(":") for each in head[1:])
+            }
             yield int(head[0].split(" ", 2)[1]), found, reader
         finally:
             writer.close()

@@ -54,7 +54,9 @@ def shop(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture(
     scope="package",
     params=[
-        pytest.param(form, id=form.name, marks=pytest.mark.needs_postgres if form.is_phone == (form.language == "en") else ())
+        pytest.param(
+            form, id=form.name, marks=pytest.mark.needs_postgres if form.is_phone == (form.language == "en") else ()
+        )
         for form in FORMS
     ],
 )

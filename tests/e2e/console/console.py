@@ -78,6 +78,20 @@ class Console:
         assert taken[0] <= clicks, f"{taken[0]} clicks where {clicks} should do"
         assert taken[1] <= keys, f"{taken[1]} keys where {keys} should do"
 
+    def press_to_page(self, keys: str) -> None:
+        with self.page.expect_navigation():
+            self.press(keys)
+
+    def open_palette(self) -> None:
+        """By its shortcut, or by its button where there is no keyboard."""
+        if self.form.is_phone:
+            self.click(self.page.get_by_role("banner").get_by_role("button", name=self.words("Search")).first)
+        else:
+            self.press("Control+k")
+
+    def palette_result(self, name: Name) -> Locator:
+        return self.page.locator("#command-results a").filter(has_text=name).first
+
     def click_to_page(self, target: Locator) -> None:
         """Click what leads to another page, and wait for it."""
         with self.page.expect_navigation():
@@ -103,6 +117,18 @@ class Console:
         """From a list of choices: one click that opens it, one that chooses."""
         self.steps.clicks += 2
         self.page.get_by_label(label).select_option(value)
+
+    @property
+    def live(self) -> Locator:
+        """What the page says of its own freshness."""
+        return self.page.locator("[data-poller]")
+
+    def mark(self) -> None:
+        """Remember this document."""
+        self.page.evaluate("() => { window.isTheSameDocument = true; }")
+
+    def assert_not_loaded_again(self) -> None:
+        assert self.page.evaluate("() => window.isTheSameDocument === true"), "the page was loaded again"
 
     # --- what must hold of every page
 

@@ -72,10 +72,26 @@ class Shop:
     def task_rows(self, agent: Agent) -> list[Any]:
         return self.api.of_service(agent.service, "tasks", ENVIRONMENT)
 
+    def task_id(self, name: str) -> int:
+        """The console's number of a task."""
+        code = f"from tasks_app.models import Task\nprint(Task.objects.get(name={name!r}).pk)"
+        return int(self.portal.run_python(code).split()[-1])
+
+    def service_id(self, name: str) -> int:
+        code = f"from agents.models import Service\nprint(Service.objects.get(name={name!r}).pk)"
+        return int(self.portal.run_python(code).split()[-1])
+
+    def page_of(self, agent: Agent) -> str:
+        return f"/admin/agents/instance/{agent.instance_id}/change/"
+
     def hold_command(self, agent: Agent) -> str:
         """A command that waits until the agent comes back."""
         command = self.api.order(
-            agent.instance_id, "sync_now", delivery_mode="queue_until_reconnect", timeout_s=3600, reason="when it is back"
+            agent.instance_id,
+            "sync_now",
+            delivery_mode="queue_until_reconnect",
+            timeout_s=3600,
+            reason="when it is back",
         )
         return str(command["command_id"])
 
@@ -141,9 +157,7 @@ def open_shop(work_dir: Path) -> Iterator[Shop]:
 
 def has_failed(shop: Shop) -> bool:
     """Whether the portal knows of a dead letter of the failing task."""
-    return any(
-        event["kind"] == "dead_lettered" for event in shop.api.of_service("billing", "events", ENVIRONMENT)
-    )
+    return any(event["kind"] == "dead_lettered" for event in shop.api.of_service("billing", "events", ENVIRONMENT))
 
 
 def make_users(portal: Portal, *names: str) -> None:

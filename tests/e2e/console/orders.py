@@ -1,0 +1,37 @@
+"""The form by which a command is ordered, on whichever page it stands."""
+
+from playwright.sync_api import Locator, expect
+
+from agents.models.command import CommandKind
+from tests.e2e.console.console import Console
+
+
+class OrderForm:
+    """Opened by its summary, or open already."""
+
+    def __init__(self, console: Console, root: Locator | None = None) -> None:
+        self._console = console
+        self._root = root or console.page.locator("#send")
+
+    def open(self) -> None:
+        """One click, where it is not open."""
+        if self._root.get_attribute("open") is None:
+            self._console.click(self._root.locator("summary").first)
+
+    def choose(self, kind: CommandKind) -> None:
+        words = self._console.words
+        self._console.choose(words("Command"), kind.value)
+
+    def choose_task(self, name: str) -> None:
+        self._console.choose(self._console.words("Task"), name)
+
+    def fill(self, label: str, text: str) -> None:
+        """A field is clicked once and then written into."""
+        field = self._root.get_by_label(self._console.words(label))
+        self._console.click(field)
+        field.fill(text)
+
+    def send(self) -> None:
+        button = self._root.locator("[data-submit]")
+        expect(button).to_be_enabled()
+        self._console.click_to_page(button)
