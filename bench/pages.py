@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import requests
 
 STREAM = "/api/v1/ui/stream"
-# As live.js: between two fetches at least so long, more where the portal takes its time; and not all at the same moment.
+# As live.js: between two fetches at least so long, more where the portal takes its time; not all at the same moment.
 PAUSE_S, PAUSE_MAX_S = 1.0, 5.0
 PAUSE_PER_FETCH = 4.0
 JITTER_S = 0.3

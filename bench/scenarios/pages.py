@@ -32,8 +32,8 @@ WARM_UP_SHARE = 1 / 3
 _PASSWORD = "only-for-the-bench-7c1f"
 _MAKE_USERS = """
 from django.contrib.auth.models import User
-for number in range({count}):
-    User.objects.filter(username=f"bench-{{number}}").exists() or User.objects.create_superuser(f"bench-{{number}}", password={password!r})
+for name in [f"bench-{{number}}" for number in range({count})]:
+    User.objects.filter(username=name).exists() or User.objects.create_superuser(name, password={password!r})
 """
 _PING = json.dumps({"kind": "ping", "timeout_s": 60}).encode()
 
@@ -71,7 +71,8 @@ def open_pages(bench: Bench) -> list[Row]:
 
 def _rows(seen: Seen, memory: Memory, what: str, problem: str) -> list[Row]:
     took = [update.seconds for update in seen.updates]
-    details: dict[str, object] = milliseconds(took) | {
+    details: dict[str, object] = {
+        **milliseconds(took),
         "updates": len(took),
         "fetches": seen.fetches,
         "fetched_kib": seen.fetched_bytes // 1024,

@@ -1,4 +1,4 @@
-"""What must hold of every page that a flow comes to: nothing in the browser's console, accessible, as wide as the screen."""
+"""What must hold of every page that a flow comes to: no errors in the browser, accessible, as wide as the screen."""
 
 import contextlib
 from collections.abc import Iterator
@@ -27,7 +27,9 @@ async () => {
     });
     return found.violations.map((each) => ({
         rule: each.id, impact: each.impact, help: each.help,
-        nodes: each.nodes.map((node) => `${node.target.join(" ")} | ${node.html.slice(0, 160)} | ${node.any.map((check) => check.message).join(" ")}`),
+        nodes: each.nodes.map((node) => [
+            node.target.join(" "), node.html.slice(0, 160), node.any.map((check) => check.message).join(" "),
+        ].join(" | ")),
     }));
 }
 """

@@ -1,4 +1,4 @@
-"""Screenshots for the documents, made only when CONSOLE_SCREENSHOTS is set: a run of the tests leaves the tree as it was."""
+"""Screenshots for the documents, made only where CONSOLE_SCREENSHOTS is set: tests leave the tree as it was."""
 
 import base64
 import os

@@ -34,7 +34,7 @@ def test_instance_page_tells_why_a_command_waits(console: Console, shop: Shop) -
 
     with console.within(clicks=1):
         console.click_to_page(
-            console.link(console.words(CommandKind.SYNC_NOW.label), inside=console.page.locator("#live-body"))
+            console.link(console.words.label(CommandKind.SYNC_NOW.label), inside=console.page.locator("#live-body"))
         )
         console.sees(
             console.words(

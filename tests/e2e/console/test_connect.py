@@ -1,12 +1,11 @@
 """An empty portal shows how to connect the first agent, and sees it come; or tells what it saw of one that may not."""
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser
 
 from tests.e2e.console.console import Console
 from tests.e2e.console.forms import Form

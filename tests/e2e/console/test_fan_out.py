@@ -1,4 +1,4 @@
-"""One command to many: what it would do before it is sent, what becomes of each target, and those that failed once more."""
+"""One command to many: what it would do before it is sent, what becomes of each, and those that failed once more."""
 
 import re
 

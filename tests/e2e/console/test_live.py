@@ -21,7 +21,7 @@ def test_page_follows_what_happens(console: Console, shop: Shop) -> None:
 
     shop.api.run(shop.newer.instance_id, "ping", reason="seen by a page that is open")
 
-    console.sees(console.words(CommandKind.PING.label), within_ms=10_000)
+    console.sees(console.words.label(CommandKind.PING.label), within_ms=10_000)
     console.assert_not_loaded_again()
 
 
@@ -43,5 +43,5 @@ def test_page_says_that_it_is_paused_and_catches_up(console: Console, shop: Shop
         expect(console.live).not_to_contain_text(words("Live paused"), timeout=BACK_WITHIN_MS)
 
     shop.api.wait_for_command(command["command_id"])
-    console.sees(words(CommandKind.FLUSH_METRICS.label))
+    console.sees(words.label(CommandKind.FLUSH_METRICS.label))
     console.assert_not_loaded_again()

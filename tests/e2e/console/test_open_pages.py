@@ -84,7 +84,7 @@ def test_open_pages_follow_while_agents_report(browser: Browser, shop: Shop, cro
 
 
 class _Held:
-    """Pages that a thread of its own holds open, since Playwright has this one's event loop; begins when all are live."""
+    """Pages held open by a thread of its own, since Playwright has this one's event loop; begins when all are live."""
 
     def __init__(self, url: str, pages: list[tuple[str, str]]) -> None:
         self._outcome: list[Seen] = []

@@ -18,6 +18,11 @@ class Words:
         with translation.override(self.language):
             return translation.pgettext(context, text) if context else translation.gettext(text)
 
+    def label(self, lazy: object) -> str:
+        """What models and enums say of themselves."""
+        with translation.override(self.language):
+            return str(lazy)
+
     def plural(self, one: str, many: str, n: int) -> str:
         """The sentence for `n` things, with the number filled in where it is called n."""
         with translation.override(self.language):
