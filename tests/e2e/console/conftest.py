@@ -33,7 +33,7 @@ def chromium() -> str:
     pytest.skip(found.stderr.strip())
 
 
-# Of the package, not of the session: Playwright leaves a running event loop in this thread, which no other test may find.
+# Of the package, not the session: Playwright leaves a running event loop in this thread, which no other test may find.
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     path = chromium()

@@ -85,12 +85,12 @@ class Console:
     def open_palette(self) -> None:
         """By its shortcut, or by its button where there is no keyboard."""
         if self.form.is_phone:
-            self.click(self.page.get_by_role("banner").get_by_role("button", name=self.words("Search")).first)
+            self.click(self.page.get_by_role("button", name=self.words("Search or do…")).locator("visible=true").first)
         else:
             self.press("Control+k")
 
     def palette_result(self, name: Name) -> Locator:
-        return self.page.locator("#command-results a").filter(has_text=name).first
+        return self.page.get_by_role("listbox").get_by_role("option").filter(has_text=name).first
 
     def click_to_page(self, target: Locator) -> None:
         """Click what leads to another page, and wait for it."""

@@ -40,7 +40,7 @@ HEALTHY = {part: {"status": "healthy"} for part in ("disk", "net", "cpu")}
 
 @dataclass
 class Shop:
-    """The portal and its agents: `gone` is offline, `newer` has one task more than `steady`, `billing` one that fails."""
+    """The portal and agents: `gone` is offline, `newer` has one task more than `steady`, `billing` one that fails."""
 
     portal: Portal
     steady: Agent
