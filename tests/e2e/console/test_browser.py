@@ -52,6 +52,15 @@ def test_browser_of_the_environment_wins(bare: Path, tmp_path: Path) -> None:
     assert run(bare, CHROMIUM=str(own)).stdout == f"{own}\n"
 
 
+def test_browser_of_the_environment_that_is_not_there_is_a_mistake(bare: Path) -> None:
+    put_program(bare / "chromium")
+
+    done = run(bare, CHROMIUM="/nowhere/chromium")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "/nowhere/chromium" in done.stderr
+
+
 def test_without_browser_the_way_to_one_is_told(bare: Path) -> None:
     done = run(bare)
 
