@@ -82,6 +82,10 @@ class Console:
         with self.page.expect_navigation():
             self.press(keys)
 
+    def open_navigation(self) -> None:
+        """A phone has no room for it beside the page."""
+        self.click(self.page.get_by_role("button", name=self.words("Navigation")))
+
     def open_palette(self) -> None:
         """By its shortcut, or by its button where there is no keyboard."""
         if self.form.is_phone:
