@@ -12,7 +12,7 @@ import json
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -71,9 +71,12 @@ def log_in(url: str, username: str, password: str) -> str:
 
 
 async def hold_open(
-    url: str, pages: Sequence[tuple[str, str]], seconds: float, *, ready: asyncio.Event | None = None
+    url: str, pages: Sequence[tuple[str, str]], seconds: float, *, on_live: Callable[[], None] | None = None
 ) -> Seen:
-    """Hold these pages open, each a path and a Cookie, for so many seconds; `ready` is set once all are live."""
+    """Hold these pages open, each a path and a Cookie, until so many seconds after all of them are live.
+
+    `on_live` is called at that moment, and must not wait.
+    """
     seen = Seen()
     parts = urlsplit(url)
     assert parts.hostname is not None
@@ -81,8 +84,8 @@ async def hold_open(
     tasks = [asyncio.create_task(page.live()) for page in held]
     try:
         await _while_all_run(tasks, asyncio.gather(*(page.is_live.wait() for page in held)), LIVE_WITHIN_S)
-        if ready is not None:
-            ready.set()
+        if on_live is not None:
+            on_live()
         await _while_all_run(tasks, asyncio.sleep(seconds), seconds + LIVE_WITHIN_S)
     except TimeoutError:
         seen.problems += [f"{page.path} was not live" for page in held if not page.is_live.is_set()]

@@ -10,7 +10,7 @@ from bench.context import Bench
 from bench.machine import resident_bytes
 from bench.pages import Seen, hold_open, log_in
 from bench.report import Row
-from bench.rest import Answered, Call
+from bench.rest import Call
 from bench.stats import milliseconds, percentile
 
 AGENTS = 500
@@ -27,6 +27,8 @@ FRAMES_PER_AGENT_S = 1 / 30 + 1 / 30 + 1 / 5
 RECORDS = 5
 # Orders a second, of which each is four events on the pages that watch its instance and on every home page.
 ORDERS_PER_S = 1.0
+# For what happened last to come to the pages.
+SETTLE_S = 3.0
 # What is held in memory after a first while is what a process needs to serve these pages at all.
 WARM_UP_SHARE = 1 / 3
 _PASSWORD = "only-for-the-bench-7c1f"
@@ -57,16 +59,53 @@ def open_pages(bench: Bench) -> list[Row]:
     bench.connect_fleet(size, service_count=SERVICES, webs=range(bench.options.web))
     instances = _instances(bench)
     pages = _pages(bench, instances)
-    drive = bench.load.begin_drive("mixed", records=RECORDS, seconds=seconds + 5, rate=size * FRAMES_PER_AGENT_S)
-    calls = [Call("POST", f"/api/v1/instances/{instance}/commands", _PING) for instance in instances[: PAGES * 3 // 5]]
-    orders = bench.side.begin_rest(bench.portal.rest(0), calls, clients=4, seconds=seconds, rate=ORDERS_PER_S)
-    seen, memory = _hold(bench, pages, seconds)
-    refused = [answer.status for answer in _flat(orders.results()) if answer.status != 200]
-    driven = drive()
-    problems = [*seen.problems[:3], *(f"an order was answered by HTTP {status}" for status in refused[:1])]
-    if driven.withheld:
-        problems.append(f"{driven.withheld} frames of the schedule could not be sent")
-    return _rows(seen, memory, f"{len(pages)} pages open, {size} agents", "; ".join(problems))
+    load = _Beside(bench, instances[: PAGES * 3 // 5], size, seconds)
+    seen = asyncio.run(hold_open(bench.portal.url(0), pages, seconds + SETTLE_S, on_live=load.begin))
+    memory, problems = load.end()
+    what = f"{len(pages)} pages open, {size} agents"
+    return _rows(seen, memory, what, "; ".join([*dict.fromkeys(seen.problems), *problems]))
+
+
+class _Beside:
+    """What goes on while the pages are open: agents report, commands are ordered, the memory is looked at."""
+
+    def __init__(self, bench: Bench, ordered: list[str], size: int, seconds: float) -> None:
+        self._bench = bench
+        self._calls = [Call("POST", f"/api/v1/instances/{instance}/commands", _PING) for instance in ordered]
+        self._size, self._seconds = size, seconds
+        self._warm_bytes = 0
+        self._looker = threading.Thread(target=self._look, daemon=True)
+
+    def begin(self) -> None:
+        rate = self._size * FRAMES_PER_AGENT_S
+        self._drive = self._bench.load.begin_drive("mixed", records=RECORDS, seconds=self._seconds, rate=rate)
+        # One at least, however short the run.
+        self._orders = self._bench.side.begin_rest(
+            self._bench.portal.rest(0),
+            self._calls,
+            clients=4,
+            seconds=self._seconds,
+            rate=max(ORDERS_PER_S, 1.5 / self._seconds),
+        )
+        self._looker.start()
+
+    def end(self) -> tuple[Memory, list[str]]:
+        """What the web process held, and what went wrong."""
+        end_bytes = self._resident()
+        self._looker.join()
+        answers = [answer for found in self._orders.results() for answer in found]
+        withheld = self._drive().withheld
+        problems = [f"an order was answered by HTTP {answer.status}" for answer in answers if answer.status != 200]
+        if withheld:
+            problems.append(f"{withheld} frames of the schedule could not be sent")
+        return Memory(self._warm_bytes, end_bytes), problems[:1]
+
+    def _look(self) -> None:
+        time.sleep(self._seconds * WARM_UP_SHARE)
+        self._warm_bytes = self._resident()
+
+    def _resident(self) -> int:
+        return resident_bytes(self._bench.portal.webs[0].pid)
 
 
 def _rows(seen: Seen, memory: Memory, what: str, problem: str) -> list[Row]:
@@ -88,21 +127,6 @@ def _rows(seen: Seen, memory: Memory, what: str, problem: str) -> list[Row]:
     ]
 
 
-def _hold(bench: Bench, pages: list[tuple[str, str]], seconds: float) -> tuple[Seen, Memory]:
-    pid = bench.portal.webs[0].pid
-    warm: list[int] = []
-
-    def look() -> None:
-        time.sleep(seconds * WARM_UP_SHARE)
-        warm.append(resident_bytes(pid))
-
-    looker = threading.Thread(target=look, daemon=True)
-    looker.start()
-    seen = asyncio.run(hold_open(bench.portal.url(0), pages, seconds))
-    looker.join()
-    return seen, Memory(warm[0], resident_bytes(pid))
-
-
 def _pages(bench: Bench, instances: list[str]) -> list[tuple[str, str]]:
     bench.portal.manage("shell", "-v", "0", "-c", _MAKE_USERS.format(count=USERS, password=_PASSWORD))
     cookies = [log_in(bench.portal.url(0), f"bench-{number}", _PASSWORD) for number in range(USERS)]
@@ -117,10 +141,6 @@ def _pages(bench: Bench, instances: list[str]) -> list[tuple[str, str]]:
 
 def _instances(bench: Bench) -> list[str]:
     return [str(row[0]) for row in bench.database.connection.execute(_CONNECTED, [PAGES]).fetchall()]
-
-
-def _flat(found: list[list[Answered]]) -> list[Answered]:
-    return [answer for answers in found for answer in answers]
 
 
 _CONNECTED = """

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
 
 import psutil
 import pytest
@@ -98,20 +97,10 @@ class _Held:
         return self._outcome[0]
 
     def _run(self, url: str, pages: list[tuple[str, str]]) -> None:
-        async def hold() -> None:
-            ready = asyncio.Event()
-            tell: asyncio.Task[Any] = asyncio.create_task(self._tell(ready))
-            self._outcome.append(await hold_open(url, pages, SECONDS, ready=ready))
-            tell.cancel()
-
         try:
-            asyncio.run(hold())
+            self._outcome.append(asyncio.run(hold_open(url, pages, SECONDS, on_live=self._live.set)))
         finally:
             self._live.set()
-
-    async def _tell(self, ready: asyncio.Event) -> None:
-        await ready.wait()
-        self._live.set()
 
 
 def _order_and_wait(shop: Shop, page: Page) -> float:
