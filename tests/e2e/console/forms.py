@@ -21,7 +21,8 @@ class Form:
     @property
     def username(self) -> str:
         """An operator of its own for each: a login ends the other sessions of its user."""
-        return self.name.replace(".", "-")
+        name = {"en": "ann", "zh-hans": "li"}[self.language]
+        return f"{name}-phone" if self.is_phone else name
 
     @property
     def context(self) -> dict[str, Any]:
