@@ -117,10 +117,10 @@ class Console:
         """The text is on the page now or soon, without a step."""
         expect(self.page.get_by_text(text).locator("visible=true").first).to_be_visible(timeout=within_ms)
 
-    def choose(self, label: Name, value: str) -> None:
+    def choose(self, field: Locator, value: str) -> None:
         """From a list of choices: one click that opens it, one that chooses."""
         self.steps.clicks += 2
-        self.page.get_by_label(label).select_option(value)
+        field.select_option(value)
 
     @property
     def live(self) -> Locator:

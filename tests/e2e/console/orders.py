@@ -19,17 +19,19 @@ class OrderForm:
             self._console.click(self._root.locator("summary").first)
 
     def choose(self, kind: CommandKind) -> None:
-        words = self._console.words
-        self._console.choose(words("Command"), kind.value)
+        self._console.choose(self._field("Command"), kind.value)
 
     def choose_task(self, name: str) -> None:
-        self._console.choose(self._console.words("Task"), name)
+        self._console.choose(self._field("Task"), name)
 
     def fill(self, label: str, text: str) -> None:
         """A field is clicked once and then written into."""
-        field = self._root.get_by_label(self._console.words(label))
+        field = self._field(label)
         self._console.click(field)
         field.fill(text)
+
+    def _field(self, label: str) -> Locator:
+        return self._root.get_by_label(self._console.words(label)).locator("visible=true").first
 
     def send(self) -> None:
         button = self._root.locator("[data-submit]")
