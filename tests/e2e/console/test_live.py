@@ -15,7 +15,7 @@ BACK_WITHIN_MS = 90_000
 
 
 def test_page_follows_what_happens(console: Console, shop: Shop) -> None:
-    console.open(shop.page_of(shop.newer))
+    console.open(f"/admin/agents/service/{shop.service_id('orders')}/change/")
     expect(console.live).to_contain_text(console.words("Live"), timeout=NOTICED_WITHIN_MS)
     console.mark()
 
@@ -28,7 +28,7 @@ def test_page_follows_what_happens(console: Console, shop: Shop) -> None:
 @pytest.mark.timeout(400)
 def test_page_says_that_it_is_paused_and_catches_up(console: Console, shop: Shop) -> None:
     words = console.words
-    console.open(shop.page_of(shop.newer))
+    console.open(f"/admin/agents/service/{shop.service_id('orders')}/change/")
     expect(console.live).to_contain_text(words("Live"), timeout=NOTICED_WITHIN_MS)
     console.mark()
 
