@@ -32,15 +32,10 @@ def test_instance_page_shows_its_timeline(console: Console, shop: Shop) -> None:
 def test_instance_page_tells_why_a_command_waits(console: Console, shop: Shop) -> None:
     console.open(shop.page_of(shop.gone))
 
+    why = console.words("The instance is not connected; the command is held until it connects, or until its deadline.")
     with console.within(clicks=1):
-        console.click_to_page(
-            console.link(console.words.label(CommandKind.SYNC_NOW.label), inside=console.page.locator("#live-body"))
-        )
-        console.sees(
-            console.words(
-                "The instance is not connected; the command is held until it connects, or until its deadline."
-            )
-        )
+        console.click_to_page(console.page.locator("main a[href*='/agents/command/'][href*='/change/']").first)
+        console.sees(why)
     console.check("command-waiting")
 
 
