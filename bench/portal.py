@@ -126,6 +126,10 @@ class Portal:
         """Where REST calls go, with the token of an administrator."""
         return Target(HOST, self.ports[number], self.api_token)
 
+    def url(self, number: int = 0) -> str:
+        """Where a browser finds this web process."""
+        return f"http://{HOST}:{self.ports[number]}"
+
     def prepare(self) -> None:
         """Make the tables and the token of an administrator."""
         self.manage("migrate", "--no-input")

@@ -18,7 +18,7 @@ from bench.load import Load
 from bench.machine import Cores, on_core
 from bench.portal import running_portal
 from bench.report import Row, as_json, markdown_table, text_table
-from bench.scenarios import console, fleet, flood, latency, lists, registry, scrape, sweep, telemetry
+from bench.scenarios import console, fleet, flood, latency, lists, pages, registry, scrape, sweep, telemetry
 from bench.servers import DATABASE, running_servers
 
 Scenario = Callable[[Bench], list[Row]]
@@ -33,6 +33,7 @@ SCENARIOS: dict[str, Scenario] = {
     "mixed": telemetry.mixed,
     "durability": latency.durability,
     "pages": latency.pages,
+    "open-pages": pages.open_pages,
     "flood": flood.flood,
     "connect": fleet.connect,
     "idle": fleet.idle,

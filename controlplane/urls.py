@@ -7,8 +7,8 @@ from django.urls import include, path, re_path, register_converter
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
-from agents.admin.event_list import event_chart, event_facets, event_new
 from agents.admin.connect import connect_live, connect_page
+from agents.admin.event_list import event_chart, event_facets, event_new
 from agents.admin.fan_out_form import send_view
 from agents.admin.home import live_home
 from agents.admin.inventory import archive_chosen, inventory_page

@@ -1,6 +1,5 @@
 """A portal in the form that this run has servers for, and a fleet of two real agents of one client generation."""
 
-import os
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,33 +10,14 @@ from tests.e2e.harness.agents import GENERATIONS, Agent
 from tests.e2e.harness.api import Api
 from tests.e2e.harness.faults import FaultPortal, fault_portal
 from tests.e2e.harness.ledger import Ledger
-from tests.e2e.harness.portal import EmbeddedPortal, Portal, ProductionPortal
+from tests.e2e.harness.portal import Portal, running_portal
 from tests.e2e.harness.waiting import eventually
 
 
 @pytest.fixture(scope="session")
 def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
-    """The production form where DATABASE_URL and REDIS_URL name servers, else the embedded default."""
-    work_dir = tmp_path_factory.mktemp("portal")
-    database_url, redis_url = os.environ.get("DATABASE_URL", ""), os.environ.get("REDIS_URL", "")
-    if not (database_url.startswith("postgres") and redis_url):
-        embedded = EmbeddedPortal(work_dir)
-        try:
-            embedded.start()
-            yield embedded
-            embedded.stop()
-        finally:
-            embedded.kill()
-        return
-    production = ProductionPortal(work_dir, database_url=database_url, redis_url=redis_url)
-    try:
-        production.create_database()
-        production.start()
-        yield production
-        production.stop()
-    finally:
-        production.kill()
-        production.drop_database()
+    with running_portal(tmp_path_factory.mktemp("portal")) as portal:
+        yield portal
 
 
 _ledger = Ledger()

@@ -7,7 +7,7 @@ import pytest
 from bench.context import Options
 from bench.machine import Cores
 from bench.run import running_bench
-from bench.scenarios import fleet, flood, latency, registry, scrape, sweep, telemetry
+from bench.scenarios import fleet, flood, latency, pages, registry, scrape, sweep, telemetry
 
 # The first test starts five processes, which takes a busy machine its time.
 pytestmark = [pytest.mark.e2e, pytest.mark.needs_postgres, pytest.mark.needs_redis, pytest.mark.timeout(300)]
@@ -21,6 +21,7 @@ SCENARIOS = {
     "mixed": telemetry.mixed,
     "durability": latency.durability,
     "pages": latency.pages,
+    "open pages": pages.open_pages,
     "flood": flood.flood,
     "commands": fleet.commands,
     "fan-out": fleet.fan_out,

@@ -9,6 +9,7 @@ from tests.e2e.harness.process import REPOSITORY, Child
 
 # Made by `make agents`; the older one never re-sends its topology by itself and has no presence beacon.
 GENERATIONS = {name: REPOSITORY / ".agents" / name / "bin" / "python" for name in ("current", "old")}
+SCRIPTED = REPOSITORY / "tests" / "e2e" / "harness" / "scripted_agent.py"
 RESTART_EXIT_STATUS = 75
 # The defaults of the client are 30, 30 and 5 seconds, and 60 until the presence beacon speaks.
 FAST = {
@@ -22,7 +23,7 @@ FAST = {
 
 
 class Agent(Child):
-    """The scripted program of `scripted_agent.py` under the packages of one client generation."""
+    """`program`, by itself that of `scripted_agent.py`, under the packages of one client generation."""
 
     def __init__(
         self,
@@ -35,6 +36,7 @@ class Agent(Child):
         work_dir: Path,
         environment: str = "dev",
         instance_id: str | None = None,
+        program: Path = SCRIPTED,
     ) -> None:
         self.instance_id = instance_id or str(uuid.uuid4())
         self.service = service
@@ -55,7 +57,7 @@ class Agent(Child):
             [
                 str(GENERATIONS[generation]),
                 "-u",
-                str(REPOSITORY / "tests" / "e2e" / "harness" / "scripted_agent.py"),
+                str(program),
             ],
             environment={name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ} | settings,
             log_dir=work_dir,

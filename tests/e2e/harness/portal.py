@@ -149,10 +149,14 @@ class EmbeddedPortal(Portal):
 
 
 class ProductionPortal(Portal):
-    """Two web processes, a worker and a beat on PostgreSQL and Redis, as the Procfile names them."""
+    """Two web processes, a worker and a beat on PostgreSQL and Redis, as the Procfile names them.
 
-    def __init__(self, work_dir: Path, *, database_url: str, redis_url: str) -> None:
+    `settings` are variables of its environment.
+    """
+
+    def __init__(self, work_dir: Path, *, database_url: str, redis_url: str, **settings: str) -> None:
         super().__init__(work_dir, web_count=2)
+        self._settings = settings
         self._server_url = database_url
         self._database = f"e2e_{uuid.uuid4().hex[:12]}"
         self._redis_url = redis_url
@@ -176,6 +180,7 @@ class ProductionPortal(Portal):
             # Keeps this portal's hints and background jobs apart from those of every other test run.
             "REDIS_PREFIX": self._database,
             "INGEST_TOKENS": self.ingest_token,
+            **self._settings,
         }
 
     @property
@@ -198,6 +203,33 @@ class ProductionPortal(Portal):
             environment=self.environment | environment,
             log_dir=self.work_dir,
         )
+
+
+@contextmanager
+def running_portal(work_dir: Path, **settings: str) -> Iterator[Portal]:
+    """The production form where DATABASE_URL and REDIS_URL name servers, else the embedded default.
+
+    `settings` are variables of its environment.
+    """
+    database_url, redis_url = os.environ.get("DATABASE_URL", ""), os.environ.get("REDIS_URL", "")
+    if not (database_url.startswith("postgres") and redis_url):
+        embedded = EmbeddedPortal(work_dir, **settings)
+        try:
+            embedded.start()
+            yield embedded
+            embedded.stop()
+        finally:
+            embedded.kill()
+        return
+    production = ProductionPortal(work_dir, database_url=database_url, redis_url=redis_url, **settings)
+    try:
+        production.create_database()
+        production.start()
+        yield production
+        production.stop()
+    finally:
+        production.kill()
+        production.drop_database()
 
 
 @contextmanager

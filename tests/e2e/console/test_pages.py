@@ -1,0 +1,33 @@
+"""Every page that the navigation leads to, and one of each kind that a list leads to, holds what must hold of pages."""
+
+import re
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.e2e.console.console import Console
+
+_NAVIGATION = "nav a[href^='/admin/'], #nav-sidebar a[href^='/admin/'], aside a[href^='/admin/']"
+_FIRST_ROW = "#result_list tbody a[href*='/change/'], .result-list a[href*='/change/']"
+
+
+@pytest.mark.timeout(600)
+def test_every_page_is_accessible_and_fits(console: Console) -> None:
+    console.open()
+    hrefs = console.page.eval_on_selector_all(
+        "a[href^='/admin/']", "links => links.map((link) => link.getAttribute('href'))"
+    )
+    paths = sorted(
+        {urlsplit(href).path for href in hrefs if not re.search(r"logout|/change/|/add/|export|archive", href)}
+    )
+    assert len(paths) > 12
+
+    for path in paths:
+        console.open(path)
+        console.page.wait_for_load_state("load")
+        console.check(f"list {path}", picture=False)
+        row = console.page.locator(_FIRST_ROW).first
+        if row.count():
+            href = urlsplit(row.get_attribute("href") or "").path
+            console.open(href)
+            console.check(f"page {href}", picture=False)
