@@ -335,7 +335,8 @@
     if (!here) return;
     const answer = event.detail.xhr;
     if (answer.status >= 300 || answer.status < 200) return;
-    if (answer.responseURL && new URL(answer.responseURL).pathname !== event.detail.pathInfo.requestPath) {
+    const asked = new URL(event.detail.pathInfo.requestPath, window.location.href);
+    if (answer.responseURL && new URL(answer.responseURL).pathname !== asked.pathname) {
       // The session ended and the answer is the login page.
       event.detail.shouldSwap = false;
       window.location.reload();
