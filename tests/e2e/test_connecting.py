@@ -32,11 +32,11 @@ class Page:
         page = browser.post(
             form.url, chosen | {"csrfmiddlewaretoken": field(form.text)}, headers={"Referer": form.url}, timeout=30
         ).text
-        self.command = unescape(re.search(r'id="connect-command"[^>]*>(.*?)</pre>', page, re.DOTALL)[1])
-        self._live = unescape(re.search(r'hx-get="([^"]+)"', page)[1])
+        self.command = unescape(found(r'id="connect-command"[^>]*>(.*?)</pre>', page))
+        self._live = unescape(found(r'hx-get="([^"]+)"', page))
 
     def seen(self, *, waited_s: int = 0) -> str:
-        live = re.sub(r"since=([\d.]+)", lambda found: f"since={float(found[1]) - waited_s}", self._live)
+        live = re.sub(r"since=([\d.]+)", lambda match: f"since={float(match[1]) - waited_s}", self._live)
         return self._browser.get(self._url + live, timeout=30).text
 
     def wait_for(self, text: str, *, waited_s: int = 0) -> str:
@@ -45,7 +45,13 @@ class Page:
 
 
 def field(html: str) -> str:
-    return re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', html)[1]
+    return found(r'name="csrfmiddlewaretoken" value="([^"]+)"', html)
+
+
+def found(pattern: str, html: str) -> str:
+    match = re.search(pattern, html, re.DOTALL)
+    assert match is not None, html
+    return match[1]
 
 
 @pytest.fixture(scope="module")
