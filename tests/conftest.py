@@ -3,7 +3,6 @@
 import pytest
 from django.conf import settings
 from django.db import connection
-from xdist.scheduler import LoadScopeScheduling
 
 
 def pytest_collection_modifyitems(config, items):
@@ -49,17 +48,3 @@ def _end_sessions(database):
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
             [database],
         )
-
-
-class _ByModule(LoadScopeScheduling):
-    """Modules go to one worker each, for the fixtures that they share; all that share a running portal go to one."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        module = nodeid.partition("::")[0]
-        return "tests/e2e" if module.startswith("tests/e2e/") else module
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _ByModule:
-    """With `-n`, whatever `--dist` says: groups of xdist 3.8 do not reach the names of tests of pytest 9.2."""
-    return _ByModule(config, log)

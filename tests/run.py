@@ -48,9 +48,7 @@ def _servers():
 def _pytest(title: str, arguments: list[str], servers: dict[str, str]) -> int:
     print(f"\n{title}", flush=True)
     environment = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", *_spread(arguments), *arguments], env=environment | servers
-    )
+    process = subprocess.Popen([sys.executable, "-m", "pytest", *arguments], env=environment | servers)
     try:
         return process.wait()
     except KeyboardInterrupt:
@@ -58,12 +56,6 @@ def _pytest(title: str, arguments: list[str], servers: dict[str, str]) -> int:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
         return process.wait() or pytest.ExitCode.INTERRUPTED
-
-
-def _spread(arguments: list[str]) -> list[str]:
-    """Two workers where the machine has two cores: one has the tests that share a running portal, one all others."""
-    is_chosen = any(each.startswith(("-n", "--numprocesses", "-p", "--pdb")) for each in arguments)
-    return [] if is_chosen or (os.cpu_count() or 1) < 2 else ["-n", "2"]
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -4,7 +4,7 @@ from django.apps import apps
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.translation import gettext
 
@@ -73,12 +73,19 @@ def _person(request: HttpRequest) -> User:
     return request.user
 
 
+def _ensure_looks(request: HttpRequest) -> None:
+    """Raises PermissionDenied for who has no role: there is no list to come back to."""
+    if not request.user.has_perm("agents.view_instance"):
+        raise PermissionDenied
+
+
 def _list_url(request: HttpRequest, list_name: str) -> str:
-    """The list of a model, for somebody who may see it. Raises PermissionDenied."""
+    """The list of a model, for somebody who may see it. Raises PermissionDenied, and Http404 where there is none."""
+    _ensure_looks(request)
     try:
         model = apps.get_model(list_name)
     except (LookupError, ValueError):
-        raise PermissionDenied from None
+        raise Http404(gettext("There is no such list.")) from None
     listed = admin.site._registry.get(model)  # noqa: SLF001 -- Django has no public look-up that does not raise
     if listed is None or not listed.has_view_permission(request):
         raise PermissionDenied
@@ -88,5 +95,6 @@ def _list_url(request: HttpRequest, list_name: str) -> str:
 
 def _back(request: HttpRequest, view_id: int) -> str:
     """The list that a view is of; where there is no such view, the front page."""
+    _ensure_looks(request)
     view = SavedView.objects.filter(pk=view_id).only("list_name").first()
     return _list_url(request, view.list_name) if view else reverse("admin:index")

@@ -247,6 +247,16 @@ PAGE_DATA = {
     "agents/node/configure": {"label": "gpu", "config": "{}", "seen": settings_mark(Node(config={}, label=[]))},
     "auth/user/password": {"password1": PASSWORD, "password2": PASSWORD},
 }
+
+
+def data_of(page, row):
+    if page == "tasks_app/task/send":
+        instance = InstanceFactory(service=row.service, online=True)
+        SessionFactory(instance=instance)
+        return {"instance": str(instance.pk), "kind": "pause_task", "task_name": row.name, "reason": "r", "timeout_s": 10}
+    return PAGE_DATA.get(page, {})
+
+
 # And what row, where it is another than that of ROWS; by the model and what is done.
 DONE_TO = {
     ("agents.instance", "archive"): lambda: InstanceFactory(offline=True),
@@ -264,6 +274,7 @@ QUERIES = {
 }
 OTHER_VALUES = {
     "<app_label>": "agents",
+    "<int:view_id>": "1",
     "<path:content_type_id>": "1",
     "(?P<url>.*)$": "nothing",
 }
@@ -397,7 +408,7 @@ def test_every_page_that_does_something_does_it_for_whom_the_table_says(caller):
         label, last = label_of(route), route.split("/")[-2]
         row, before = DONE_TO.get((label, last), ROWS[label])(), acts_of(caller.name)
         page = "/".join([*route.split("/")[1:3], route.split("/")[-2]])
-        response = caller.post(url_of(route, row), PAGE_DATA.get(page, {}))
+        response = caller.post(url_of(route, row), data_of(page, row))
         did = response.status_code == 200 if page in ASK_AGAIN else acts_of(caller.name) > before
         if did != caller.may_page(rule):
             wrong.append((page, rule, response.status_code))

@@ -31,7 +31,7 @@ LISTS = {
     "agents_service": (lambda: InstanceFactory(online=True), 10),
     "agents_instance": (lambda: InstanceFactory(online=True), 15),
     "agents_session": (SessionFactory, 10),
-    "agents_command": (CommandFactory, 11),
+    "agents_command": (CommandFactory, 12),
     "agents_event": (EventFactory, 11),
     "agents_agenttoken": (AgentTokenFactory, 9),
     "agents_replica": (ReplicaFactory, 8),

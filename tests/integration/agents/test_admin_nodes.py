@@ -57,7 +57,7 @@ def test_list_costs_the_same_for_one_and_for_many(count, django_assert_num_queri
         report(row, disk="ok")
     client.get(LIST)
 
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         response = client.get(LIST)
 
     assert response.status_code == 200

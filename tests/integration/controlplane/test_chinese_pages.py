@@ -50,6 +50,9 @@ NAMES = {
     ),
     *("AMQP", "json", "nodes", "onestep", "zh", "hans", "pip", "sha", "utc", "uuid", "admin", "operator", "viewer"),
     *("dev", "prod", "staging", "test", "demo", "default", "localhost", "example", "PID", "CPU", "GiB", "KiB", "MiB"),
+    *("NDJSON", "TOKEN", "Control", "Command", "Mac", "cmd", "ping", "sync"),
+    # Examples of what may be typed.
+    *("region", "in", "eu", "us", "canary", "timeout", "payments", "connection", "refused", "retry", "or"),
     *("min", "max", "hello", "beat", "worker", "web", "grpc"),
 }
 PAGES = (
@@ -68,6 +71,8 @@ VOID = {"input", "meta", "link", "img", "br", "hr", "path", "rect", "circle", "l
 WORD = re.compile(r"[A-Za-z][A-Za-z'’]{2,}")
 # A wire name, an address, an id, a selector, a version: one sign of it is enough.
 NO_WORDS = re.compile(r"\S*[_./:@=\\0-9<>#]\S*")
+# Titles of filters over columns that a package has no Chinese for.
+TITLES_OF_OTHERS = {"按Access lock out", "按Task Name"}
 # Forms that a package makes, from texts of its own that it has in English alone.
 FORMS_OF_OTHERS = "django_celery_beat_"
 # Names that the rows of this test have.
@@ -106,7 +111,7 @@ def english_of(html):
     found = {}
     for text in (" ".join(text.split()) for text in reader.found):
         words = [word for word in WORD.findall(NO_WORDS.sub(" ", text)) if word not in NAMES and OURS not in word]
-        if words:
+        if words and text not in TITLES_OF_OTHERS:
             found[text] = words
     return found
 

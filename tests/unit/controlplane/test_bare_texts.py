@@ -11,6 +11,8 @@ TEMPLATES = Path(settings.BASE_DIR, "templates")
 SCRIPTS = Path(settings.BASE_DIR, "static", "console")
 # What is the same in every language: names, units, keys, lines of a shell.
 SAME_EVERYWHERE = {
+    *("CSV", "NDJSON", "Python", "Django", "Redis", "PostgreSQL", "SQLite"),
+    *("cmd_§…", "region=eu,!canary"),
     *("Ctrl", "K", "Ctrl K", "⌘K", "Esc", "API", "JSON", "ID", "URL", "UTC"),
     "region in (eu,us),!canary",
     "portal/environment=prod,region in (eu,us),!canary,cpu-cores>8",
