@@ -118,6 +118,14 @@ async def test_refused_agents_leave_one_event_a_minute_and_peer(connect):
     assert "wrong" not in str(messages)
 
 
+async def test_who_tries_out_tokens_leaves_some_events(connect):
+    for number in range(hub.REFUSALS_OF_PEER_MAX + 3):
+        await AgentSocket(connect.application, token=f"oat_{number:05d}").refusal()
+
+    messages = await rows(Event.objects.filter(kind="agent.refused"), "message")
+    assert len(messages) == hub.REFUSALS_OF_PEER_MAX
+
+
 async def test_a_token_for_another_dialect_does_not_open_this_door(connect):
     _token, secret = await make_token(dialects=["argus"])
 

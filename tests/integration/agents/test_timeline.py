@@ -121,7 +121,9 @@ def test_live_part_has_a_bound_and_says_that_there_is_more(monkeypatch):
     assert "More happened since this page was opened than it shows." in page
 
 
-@pytest.mark.parametrize("text", ["", "x", "2026-01-01_0_5", "2026-01-01T00:00:00+00:00_1_x", "2026-01-01T00:00:00+00:00_9_1"])
+@pytest.mark.parametrize(
+    "text", ["", "x", "2026-01-01_0_5", "2026-01-01T00:00:00+00:00_1_x", "2026-01-01T00:00:00+00:00_9_1"]
+)
 def test_nonsense_is_no_place(text):
     assert Place.parse(text) is None
     instance = InstanceFactory()
