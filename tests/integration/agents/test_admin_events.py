@@ -396,6 +396,4 @@ def test_times_at_the_ends_of_the_calendar_are_times(times):
     client = console_as("viewer")
     chart = client.get(reverse("events_chart"), times)
     assert (chart.status_code, client.get(url(LIST), times).status_code) == (200, 200)
-    assert all(
-        later > earlier for earlier, later in zip(chart.json()["times"], chart.json()["times"][1:], strict=False)
-    )
+    assert chart.json()["times"] == sorted(set(chart.json()["times"]))
