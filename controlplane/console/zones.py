@@ -69,7 +69,7 @@ class ViewerZone:
     """Middleware: pages of the console are made in the zone of who reads them, and nothing else is."""
 
     sync_capable = True
-    # Were it not, every call of the API and every stream would go through a thread more for its sake.
+    # The probes pass here on the server's event loop, and were sent to a thread for its sake.
     async_capable = True
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:

@@ -109,8 +109,8 @@ def test_the_api_does_not_follow_the_zone_of_a_browser():
     assert "+08:00" not in str(body)
 
 
-def test_no_request_takes_a_thread_for_the_zone():
-    """A middleware that knows no coroutines would send each call of the API through one more."""
+def test_no_probe_takes_a_thread_for_the_zone():
+    """They pass the middleware on the event loop; one that knows no coroutines would send them to a thread."""
 
     async def answered(request):
         return timezone.get_current_timezone_name()
