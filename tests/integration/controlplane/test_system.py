@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 from django.utils import timezone
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from agents.models import RetentionResult, Session, TableSize
 from agents.selectors.sizes import growth, sizes_now
@@ -291,6 +292,16 @@ def test_the_same_by_the_api(web):
     assert (process["connections"], process["streams"], process["frames_per_s"], process["waiting"]) == (11, 2, 2.5, 3)
     assert {each["code"] for each in told["findings"]} >= {"no_worker", "no_beat"}
     assert [each["name"] for each in told["servers"]] == ["database", "redis", "channels", "broker"]
+
+
+def test_a_schedule_that_never_comes_is_told_and_breaks_nothing():
+    never = CrontabSchedule.objects.create(minute="0", hour="0", day_of_month="30", month_of_year="2")
+    PeriodicTask.objects.create(name="on the 30th of February", task="x", crontab=never)
+
+    assert console_as("admin").get(SYSTEM).status_code == 200
+    told = {each["name"]: each for each in api_as("admin").get("system").json()["jobs"]}
+    job = told["on the 30th of February"]
+    assert (job["state"], job["next_at"], "never occurs" in job["last_error"]) == ("failing", None, True)
 
 
 @pytest.mark.parametrize("role", ["viewer", "operator"])
