@@ -94,7 +94,8 @@ def asked_in(given: QueryDict) -> Asked:
 
 
 def _service_of(value: str) -> Service:
-    found = Service.objects.filter(pk=int(value)).first() if value.isascii() and value.isdigit() else None
+    is_key = value.isascii() and value.isdigit() and len(value) < 19
+    found = Service.objects.filter(pk=int(value)).first() if is_key else None
     if found is None:
         raise NotFound(gettext("There is no such service."))
     return found

@@ -20,7 +20,7 @@ from agents.admin.aiming import Asked
 from agents.admin.blast_radius import SAMPLE, TYPED_FIELD, Blast, blast_of, sample_of
 from agents.admin.fan_out_form import tell_sent
 from agents.admin.sending import ensure_may_send, reason_field, timeout_field
-from agents.models import Command, Instance
+from agents.models import Command, FanOut, Instance
 from agents.models.command import DESTRUCTIVE_KINDS, REASON_KINDS, CommandKind
 from agents.services.errors import FanOutGiven, TargetsChanged
 from agents.services.orders import Order
@@ -126,6 +126,9 @@ class BulkCommandMixin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Where what was sent is shown, or what is wrong with what was typed to confirm it."""
         actor = actor_of(request)
         fan_out_id = _id_in(request)
+        if fan_out_id is not None and FanOut.objects.filter(pk=fan_out_id).exists():
+            # A second click: what was sent is shown, whatever was typed.
+            return HttpResponseRedirect(admin_url("agents_fanout_change", fan_out_id))
         blast = blast_of(asked, order, expect_fan_out(asked.aim, order, actor=actor))
         problem = blast.problem_with(request.POST.get(TYPED_FIELD, ""))
         if problem:

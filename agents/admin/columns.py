@@ -1,7 +1,5 @@
 """Columns and links that several lists share. None of them costs a query if its row came with what it names."""
 
-from uuid import UUID
-
 from django.utils.safestring import SafeString
 
 from agents.models import Command, Instance, Service, Session
@@ -20,13 +18,6 @@ def instance_link(instance: Instance | None) -> SafeString | str:
         return NOTHING
     name = instance.node_name or instance.external_id[:8]
     return link(admin_url("agents_instance_change", instance.pk), name, title=instance.external_id)
-
-
-def command_link(command_id: UUID | None, text: str = "") -> SafeString | str:
-    if command_id is None:
-        return NOTHING
-    shown = text or f"cmd_{command_id.hex[:8]}…"
-    return link(admin_url("agents_command_change", command_id), shown, title=f"cmd_{command_id.hex}")
 
 
 def kind_label(kind: str) -> str:

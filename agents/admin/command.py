@@ -17,7 +17,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 
 from agents import words
 from agents.admin import columns
-from agents.admin.command_filters import OrderedByFilter, OrderedFilter
+from agents.admin.command_filters import OrderedByFilter
 from agents.admin.command_page import again_url, curl_of, moves, sent_context, steps, the_same_before
 from agents.admin.filters import GroupOfInstanceFilter, KindFilter, SelectorOfInstanceFilter
 from agents.admin.sending import ensure_may_send, kinds_for
@@ -43,7 +43,6 @@ class CommandAdmin(HistoryAdmin, PageAdmin):
         CommandTroubleFilter,
         ("status", ChoicesDropdownFilter),
         KindFilter,
-        OrderedFilter,
         OrderedByFilter,
         SelectorOfInstanceFilter,
         GroupOfInstanceFilter,
@@ -52,6 +51,7 @@ class CommandAdmin(HistoryAdmin, PageAdmin):
         ("instance__service", AutocompleteSelectFilter),
         ("instance", AutocompleteSelectFilter),
     )
+    date_hierarchy = "created_at"
     search_fields = (
         "instance__node_name",
         "=instance__external_id",

@@ -152,8 +152,12 @@ class EventQuery:
     def span(self) -> tuple[datetime, datetime]:
         """What the bars show."""
         end = self.before or self.now
-        begin = self.begin or end - EVER_SHOWN
-        return (begin, end) if begin < end else (end - timedelta(minutes=15), end)
+        # Before the first year there is no time to begin at.
+        floor = datetime.min.replace(tzinfo=UTC) + EVER_SHOWN
+        begin = self.begin or max(end, floor) - EVER_SHOWN
+        if begin < end:
+            return begin, end
+        return (end - timedelta(minutes=15), end) if end >= floor else (end, end + timedelta(minutes=15))
 
     def chosen(self, name: str) -> list[str]:
         """The values of one filter."""

@@ -189,7 +189,7 @@ class InstanceAdmin(LabelsMixin, BulkCommandMixin, InstanceArchivingAdmin):
         return older_part(request, self.get_page_object(request, object_id).pk, view="agents_instance")
 
     def live_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """The parts of the page that console.js asks for again every few seconds."""
+        """The parts of the page that live.js asks for again."""
         instance = self.get_page_object(request, object_id)
         context = {**self._live_context(request, instance), "object": instance}
         return TemplateResponse(request, "admin/agents/instance/live.html", context)

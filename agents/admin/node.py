@@ -234,7 +234,7 @@ class NodeAdmin(LabelsMixin, InstanceArchivingAdmin):
         }
 
     def live_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """The parts of the page that console.js asks for again every few seconds."""
+        """The parts of the page that live.js asks for again."""
         node = self.get_page_object(request, object_id)
         return TemplateResponse(
             request, "admin/agents/node/live.html", {**_live_context(request, node), "object": node}

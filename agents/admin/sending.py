@@ -177,7 +177,7 @@ def timeout_field(*, help_text: Any = "") -> forms.IntegerField:
 
 
 class OrderForm(forms.Form):
-    """One order. Every field is on the page for whichever kind; console.js shows those of the chosen kind."""
+    """One order. Every field is on the page for whichever kind; forms.js shows those of the chosen kind."""
 
     kind = forms.ChoiceField(label=_("Command"), widget=UnfoldAdminSelectWidget)
     task_name = forms.ChoiceField(label=_("Task"), required=False, widget=UnfoldAdminSelectWidget)

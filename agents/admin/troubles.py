@@ -62,12 +62,6 @@ class Snapshot:
     nodes_file: NodesFile | None
     events: Mapping[bool, list[Any]] = field(default_factory=dict)
 
-    @property
-    def is_well(self) -> bool:
-        found = (self.failing, self.stuck, self.failed, self.jobs, self.silent, self.lags, self.nodes_file)
-        fleet = (self.census.offline, self.census.unwell, self.census.drifted, self.census.conflicts)
-        return not any(found) and not any(fleet)
-
 
 def take(now: datetime) -> Snapshot:
     """Read everything once: a dozen queries, whatever the size of the fleet."""

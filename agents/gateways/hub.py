@@ -66,6 +66,8 @@ _TOUCH_EVERY_S = 1.0
 SILENT_AFTER_S = 5.0
 REFUSAL_EVERY_S = 60
 REFUSED_PEERS_MAX = 200
+# Of one peer: whoever tries out tokens must not use up what others are noted with.
+REFUSALS_OF_PEER_MAX = 10
 # How far back a pulse looks for sessions that were ended elsewhere: far longer than any gap between two pulses.
 _CUT_WINDOW = timedelta(minutes=10)
 # How many hellos share one transaction, and for how long those that follow each other wait for company.
@@ -253,11 +255,12 @@ class Hub:
         cause: Cause | None = None,
         secret: str | None = None,
     ) -> None:
-        """Record that an agent was refused, once in REFUSAL_EVERY_S per peer, reason and token, for so many only."""
+        """Record that an agent was refused, once in REFUSAL_EVERY_S per peer, reason and token, some of each peer."""
         now = asyncio.get_running_loop().time()
         self._refusals = {key: at for key, at in self._refusals.items() if now - at < REFUSAL_EVERY_S}
         key = (peer_address, reason, str(token_id or shown_prefix(secret or "")))
-        if key in self._refusals or len(self._refusals) >= REFUSED_PEERS_MAX:
+        of_peer = sum(peer == peer_address for peer, *_rest in self._refusals)
+        if key in self._refusals or of_peer >= REFUSALS_OF_PEER_MAX or len(self._refusals) >= REFUSED_PEERS_MAX:
             return
         self._refusals[key] = now
         await self.call(

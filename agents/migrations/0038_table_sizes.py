@@ -46,8 +46,4 @@ class Migration(migrations.Migration):
             name='token',
             field=models.ForeignKey(blank=True, db_index=False, help_text='Empty where the token came from the environment.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='sessions', to='agents.agenttoken', verbose_name='token'),
         ),
-        migrations.AddIndex(
-            model_name='session',
-            index=models.Index(fields=['token', '-connected_at', '-id'], name='session_token_newest'),
-        ),
     ]

@@ -6,7 +6,7 @@ the history is. A page ends where the first source was not read further; the nex
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Final, Literal, TypeAlias, get_args
 from uuid import UUID
 
@@ -62,9 +62,10 @@ class Place:
         try:
             at = datetime.fromisoformat(moment)
             _row_id(int(rank), row_id)
+            # At the ends of time there are moments with an offset that are none in UTC.
+            return cls(at.astimezone(UTC), int(rank), row_id) if at.tzinfo and rank in {"0", "1", "2"} else None
         except (ValueError, OverflowError):
             return None
-        return cls(at, int(rank), row_id) if at.tzinfo and rank in {"0", "1", "2"} else None
 
 
 @dataclass(frozen=True, slots=True)

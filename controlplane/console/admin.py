@@ -172,8 +172,8 @@ class HistoryAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
     ) -> tuple[models.QuerySet[Any], bool]:
         found, may_repeat = super().get_search_results(request, queryset, search_term)
-        is_bounded = RecentFilter.parameter_name in request.GET or self._id_of(search_term) is not None
-        if is_bounded or not search_term.strip():
+        is_bounded = request.GET.get(RecentFilter.parameter_name) in RecentFilter.AGES
+        if is_bounded or self._id_of(search_term) is not None or not search_term.strip():
             return found, may_repeat
         # A range of the index by which the list is ordered; asked for by their keys, all rows would be read.
         column = str((self.ordering or self.opts.ordering or ("pk",))[0]).removeprefix("-")

@@ -5,12 +5,14 @@ zone. The API stays in the portal's own time zone.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote
 from zoneinfo import ZoneInfo, available_timezones
 
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -67,17 +69,28 @@ class ViewerZone:
     """Middleware: pages of the console are made in the zone of who reads them, and nothing else is."""
 
     sync_capable = True
-    async_capable = False
+    # The probes pass here on the server's event loop, and were sent to a thread for its sake.
+    async_capable = True
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self.get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> Any:
-        zone = zone_of(request) if request.path_info.startswith(CONSOLE_PREFIX) else None
-        if zone is None:
+        if iscoroutinefunction(self):
+            return self.__acall__(request)
+        with _read_in(request):
             return self.get_response(request)
-        with timezone.override(zone):
-            return self.get_response(request)
+
+    async def __acall__(self, request: HttpRequest) -> Any:
+        with _read_in(request):
+            return await self.get_response(request)
+
+
+def _read_in(request: HttpRequest) -> AbstractContextManager[object]:
+    zone = zone_of(request) if request.path_info.startswith(CONSOLE_PREFIX) else None
+    return nullcontext() if zone is None else timezone.override(zone)
 
 
 def zone_label(now: datetime | None = None) -> str:

@@ -6,6 +6,8 @@ from django.utils import timezone
 from rest_framework import serializers
 from rest_framework.response import Response
 
+from controlplane.access.policy import environments_of
+from controlplane.common.errors import Forbidden
 from controlplane.common.rest.views import ApiView, endpoint
 from controlplane.system.findings import SEVERITIES
 from controlplane.system.report import system_report
@@ -158,4 +160,9 @@ class SystemView(ApiView):
 
     @endpoint("State of the portal", responds=SystemSerializer)
     def get(self) -> Response:
+        # Names of agents, tokens and people of all environments are in it.
+        if environments_of(self.request) is not None:
+            raise Forbidden(
+                "This token is narrowed to environments, and the state of the portal belongs to all of them."
+            )
         return Response(SystemSerializer(system_report(Look(timezone.now()))).data)

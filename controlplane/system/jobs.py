@@ -90,12 +90,16 @@ def _state(row: BackgroundJob, now: datetime, silent_for: timedelta) -> JobState
 def _other_job(row: PeriodicTask, now: datetime) -> Job:
     """Beat knows when it rang; whoever works on it tells nobody how that ended."""
     state: JobState = "ok" if row.last_run_at else "never"
-    next_at = None
+    next_at, problem = None, ""
     if row.enabled and row.scheduler is not None:
-        due_in = row.schedule.remaining_estimate(row.last_run_at or row.date_changed or now)
-        next_at = max(now, now + due_in)
-        if due_in < -OVERDUE_AFTER:
-            state = "overdue"
+        try:
+            due_in = row.schedule.remaining_estimate(row.last_run_at or row.date_changed or now)
+        except (ValueError, ImportError) as error:
+            # The form lets a 30 February pass, and a schedule by the sun where nothing reckons it.
+            state, problem = "failing", str(error)
+        else:
+            next_at = max(now, now + due_in)
+            state = "overdue" if due_in < -OVERDUE_AFTER else state
     return Job(
         name=row.name,
         is_own=False,
@@ -106,7 +110,7 @@ def _other_job(row: PeriodicTask, now: datetime) -> Job:
         next_at=next_at,
         duration_ms=None,
         last_failed_at=None,
-        last_error="",
+        last_error=problem,
     )
 
 

@@ -38,7 +38,7 @@
     next?.focus({ preventScroll: false });
   });
 
-  // console.js fits the form when the kind changes; a form that was swapped in has to be fitted once.
+  // forms.js fits the form when the kind changes; a form that was swapped in has to be fitted once.
   function fit(form) {
     form.dataset.fitted = "1";
     const kind = form.querySelector('[name="kind"]:checked') ?? form.querySelector('[name="kind"]');

@@ -59,8 +59,13 @@ _SENDERS_MAX: Final = 10_000
 _registrations: SenderThrottle[str] = SenderThrottle(
     per_s=settings.NODE_REGISTRATIONS_PER_S, burst=settings.NODE_REGISTRATION_BURST, senders_max=_SENDERS_MAX
 )
+# Who is refused is noted once a minute for each address, cause and token; whoever makes up tokens or addresses is noted
+# a few times a minute, and all of them together no more often than the second limit allows.
+_REFUSED_MAX: Final = 200
+_refused: SenderThrottle[tuple[str, str, str]] = SenderThrottle(per_s=1 / 60, burst=1, senders_max=_SENDERS_MAX)
+_refused_peers: SenderThrottle[str] = SenderThrottle(per_s=1 / 6, burst=10, senders_max=_SENDERS_MAX)
+_refused_in_all: SenderThrottle[None] = SenderThrottle(per_s=_REFUSED_MAX / 60, burst=_REFUSED_MAX, senders_max=1)
 # That there is no room is told once an hour, however many ask.
-_refused: SenderThrottle[tuple[str, str, str]] = SenderThrottle(per_s=1 / 60, burst=1, senders_max=200)
 _full_told: SenderThrottle[None] = SenderThrottle(per_s=1 / 3600, burst=1, senders_max=1)
 Handler = Callable[..., HttpResponseBase]
 
@@ -106,7 +111,8 @@ def _answered(handler: Handler, request: HttpRequest, params: Mapping[str, str])
         status = next((status for kind, status in _STATUSES if isinstance(error, kind)), None)
         if status is None:
             raise
-        if handler in (_register, _report):
+        # That there is no room is noted where it is found out.
+        if handler in (_register, _report) and not isinstance(error, NodesFull):
             _note_refusal(request, error)
         return error_answer(status, str(error), {"WWW-Authenticate": REALM} if status == 401 else None)
     except DataError as error:
@@ -131,7 +137,8 @@ def _note_refusal(request: HttpRequest, error: ControlPlaneError) -> None:
         return
     secret = request.headers.get("Authorization", "").partition(" ")[2].strip()
     address = address_of(request)
-    if not _refused.lets_pass((address, cause or "token", shown_prefix(secret))):
+    key = (address, cause or "token", shown_prefix(secret))
+    if not (_refused.lets_pass(key) and _refused_peers.lets_pass(address) and _refused_in_all.lets_pass(None)):
         return
     try:
         record_refusal(

@@ -12,6 +12,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='apitoken',
             name='last_used_from',
-            field=models.CharField(blank=True, default='', editable=False, max_length=64, verbose_name='last used from'),
+            field=models.CharField(blank=True, db_default='', default='', editable=False, max_length=64, verbose_name='last used from'),
         ),
     ]

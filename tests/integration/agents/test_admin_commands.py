@@ -5,7 +5,7 @@ import re
 import pytest
 from django.urls import reverse
 
-from agents.models import Command, Session
+from agents.models import Command, FanOut, Session
 from tests.factories import (
     ONESTEP_CAPABILITIES,
     CommandFactory,
@@ -444,3 +444,18 @@ def test_acts_need_a_csrf_token():
 
     assert send(client, instance, "ping").status_code == 403
     assert Command.objects.count() == 0
+
+
+def test_a_second_click_on_a_list_action_shows_what_was_sent():
+    client = console_as("admin")
+    instances = [connected(), connected()]
+    chosen = {"action": "send_restart", "_selected_action": [instance.pk for instance in instances]}
+    page = client.post(url("agents_instance_changelist"), chosen)
+    order = carried(page) | {"reason": "stuck", "timeout_s": 10}
+
+    first = client.post(url("agents_instance_changelist"), order)
+    second = client.post(url("agents_instance_changelist"), order | {"typed": "99"})
+
+    assert first.status_code == second.status_code == 302
+    assert first["Location"] == second["Location"]
+    assert FanOut.objects.count() == 1

@@ -381,3 +381,19 @@ def test_the_page_of_an_event_shows_no_neighbours_that_one_may_not_read():
     page = console_as().get(url("agents_event_change", event.pk))
 
     assert all(each.subject == "" for relation in page.context["neighbours"] for each in relation["events"])
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        {"to": "0001-01-01T00:00"},
+        {"to": "0001-02-01"},
+        {"from": "0001-01-01T00:00", "to": "0001-01-01T00:00"},
+        {"from": "9999-12-31T23:59", "to": "9999-12-31T23:59"},
+    ],
+)
+def test_times_at_the_ends_of_the_calendar_are_times(times):
+    client = console_as("viewer")
+    chart = client.get(reverse("events_chart"), times)
+    assert (chart.status_code, client.get(url(LIST), times).status_code) == (200, 200)
+    assert chart.json()["times"] == sorted(set(chart.json()["times"]))

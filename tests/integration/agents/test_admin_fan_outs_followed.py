@@ -322,3 +322,9 @@ def test_the_live_part_reads_the_page_and_the_counts_alone():
     assert counts[1] == counts[2] <= 9
     assert re.search(r"1–50 / 60", text_of(page))
     assert BackgroundJob.objects.count() == 0
+
+
+@pytest.mark.parametrize("service", ["9" * 19, "9" * 5000, "-1", "x"])
+def test_what_is_no_key_of_a_service_is_none(service):
+    answer = console_as("operator").get(SEND, {"service": service}, follow=True)
+    assert "There is no such service." in said(answer)

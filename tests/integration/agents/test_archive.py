@@ -10,9 +10,9 @@ from django.utils import timezone
 
 from agents.models import Event, Instance, Replica, Service
 from agents.models.instance import Connectivity, Dialect
+from agents.selectors.census import census
 from agents.selectors.figures import instance_counts
 from agents.selectors.instances import instances, service_instances
-from agents.selectors.overview import fleet, troubled_instances
 from agents.selectors.services import presences
 from agents.services.archive import (
     archive_instance,
@@ -63,8 +63,9 @@ def test_an_archived_instance_is_left_out_of_lists_and_figures(absent):
     assert set(instances(archived="all")) == {absent, other}
     assert [each.instance_id for each in instance_controls(service, online_only=False)] == [other.pk]
     assert [each.instance_count for each in presences(Service.objects.all(), now=now)] == [1]
-    assert (fleet().instances, fleet().offline) == (1, 1)
-    assert list(troubled_instances(now=now)) == [other]
+    counted = census(now)
+    assert (counted.instances, counted.total("offline")) == (1, 1)
+    assert [(group.service_id, group.count, group.among) for group in counted.offline] == [(service.pk, 1, 1)]
     assert ("onestep", "dev", "offline", 1) in set(instance_counts())
 
 
@@ -76,7 +77,7 @@ def test_a_node_that_never_reported_and_was_called_offline_lately_is_in_trouble(
     lately = InstanceFactory(connectivity_changed_at=now - window / 2, **fields)
     InstanceFactory(connectivity_changed_at=now - window * 2, **fields)
 
-    assert list(troubled_instances(now=now)) == [lately]
+    assert [(group.service_id, group.count) for group in census(now).offline] == [(lately.service_id, 1)]
 
 
 def test_archiving_is_told_once_with_who_did_it(absent):
@@ -109,7 +110,7 @@ def test_a_service_is_archived_with_all_its_instances_and_comes_back_with_them(a
     assert archive_service(service, actor=ANN) == 1
     assert archive_service(service, actor=ANN) == 0
     assert set(Instance.objects.filter(archived_at__isnull=False)) == {absent, before}
-    assert fleet().services == 0
+    assert census(timezone.now()).services == 0
 
     assert restore_service(service, actor=ANN) == 1
     assert Instance.objects.filter(archived_at__isnull=False).get() == before

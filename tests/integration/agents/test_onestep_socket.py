@@ -6,6 +6,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.utils import timezone
 
+from agents.gateways.hub import REFUSALS_OF_PEER_MAX
 from agents.models import Event, Instance, Service, Session
 from agents.services.tokens import create_agent_token, revoke_agent_token
 from controlplane.common.actors import Actor
@@ -116,6 +117,14 @@ async def test_refused_agents_leave_one_event_a_minute_and_peer(connect):
     messages = await rows(Event.objects.filter(kind="agent.refused").order_by("id"), "message")
     assert [message.split()[0:3] for message in messages] == [["The", "agent", "token"], ["This", "token", "does"]]
     assert "wrong" not in str(messages)
+
+
+async def test_who_tries_out_tokens_leaves_some_events(connect):
+    for number in range(REFUSALS_OF_PEER_MAX + 3):
+        await AgentSocket(connect.application, token=f"oat_{number:05d}").refusal()
+
+    messages = await rows(Event.objects.filter(kind="agent.refused"), "message")
+    assert len(messages) == REFUSALS_OF_PEER_MAX
 
 
 async def test_a_token_for_another_dialect_does_not_open_this_door(connect):

@@ -682,6 +682,28 @@ def test_beyond_nodes_max_new_nodes_are_refused_and_known_ones_are_not(registry,
     registry.registered("c")
 
 
+def test_made_up_tokens_fill_no_history(registry, settings, monkeypatch):
+    settings.AUTH_MODE = "token"
+    monkeypatch.setattr(views, "_refused", SenderThrottle(per_s=1 / 60, burst=1, senders_max=5))
+    monkeypatch.setattr(views, "_refused_peers", SenderThrottle(per_s=1 / 60, burst=3, senders_max=10))
+    monkeypatch.setattr(views, "_refused_in_all", SenderThrottle(per_s=1 / 60, burst=5, senders_max=1))
+
+    def show(number, address):
+        return registry.client.post(
+            "/api/v1/master/nodes",
+            {},
+            content_type="application/json",
+            headers={"Authorization": f"Bearer oat_{number:05d}xyz"},
+            REMOTE_ADDR=address,
+        )
+
+    assert {show(number, "10.0.0.1").status_code for number in range(8)} == {401}
+    assert Event.objects.filter(kind="agent.refused").count() == 3
+    for number in range(8):
+        show(number, f"10.0.1.{number}")
+    assert Event.objects.filter(kind="agent.refused").count() == 5
+
+
 def test_one_address_registers_so_often_and_others_meanwhile(registry, monkeypatch):
     throttle = SenderThrottle(per_s=1, burst=2, senders_max=10, clock=lambda: 0.0)
     monkeypatch.setattr(views, "_registrations", throttle)

@@ -193,3 +193,11 @@ def test_each_source_is_read_from_its_index(paged):
         assert "Seq Scan" not in plan
         # What is sorted is of one moment.
         assert not re.search(r"(?<!Incremental )Sort  \(", plan)
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
+def test_a_moment_that_is_none_in_utc_is_no_place(moment):
+    assert Place.parse(f"{moment}_1_5") is None
+    instance = InstanceFactory(online=True)
+    answer = console_as("viewer").get(url("agents_instance_timeline", instance.pk), {"before": f"{moment}_1_5"})
+    assert answer.status_code == 200

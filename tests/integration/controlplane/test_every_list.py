@@ -2,6 +2,7 @@
 
 import json
 import os
+from datetime import timedelta
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
@@ -216,3 +217,15 @@ def test_no_list_reads_a_big_table_whole(monkeypatch):
                     bad.append((path, query, read, removed))
 
     assert bad == []
+
+
+@pytest.mark.parametrize("since", ["", "ever", "0"])
+def test_a_time_that_is_none_does_not_free_a_search_of_its_bound(since, monkeypatch):
+    monkeypatch.setattr(HistoryAdmin, "SEARCHED_MAX", 1)
+    now = timezone.now()
+    for days in range(3):
+        CommandFactory(created_at=now - timedelta(days=days), task_name="sought")
+
+    page = console_as("viewer").get(url("agents_command_changelist"), {"q": "sought", "since": since})
+
+    assert page.context["cl"].result_count == 2

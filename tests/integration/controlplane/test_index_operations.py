@@ -2,10 +2,14 @@
 
 import pytest
 from django.db import OperationalError, connection
+from django.db.migrations import AddIndex
 from django.db.migrations.loader import MigrationLoader
+from django.db.models import Index
+from django.test.utils import CaptureQueriesContext
 
-from agents.models import Event
+from agents.models import Command, Event, FanOutTarget, Session
 from controlplane.common import database, operations, partitions
+from controlplane.common.indexes import AddIndexBesideWriters
 from controlplane.common.operations import IndexPartitions, ReplaceIndexByPartition
 from controlplane.common.partitions import WEEK, make_partition, weeks_made
 
@@ -154,3 +158,40 @@ def test_nobody_waits_for_long_behind_a_change_of_a_table_in_use(monkeypatch):
     run(IndexPartitions("Event", NAME, FIRST.strip()), "backwards")
 
     assert indexes() == []
+
+
+def is_valid(name):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)", [name])
+        return cursor.fetchone()
+
+
+def test_an_index_of_a_plain_table_is_built_beside_writers_and_after_any_break():
+    operation = AddIndexBesideWriters("session", Index(fields=["token", "-id"], name=NAME))
+    with CaptureQueriesContext(connection) as statements:
+        run(operation)
+    assert any("CREATE INDEX CONCURRENTLY" in each["sql"] for each in statements)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass(%s)", [NAME])
+    run(operation)
+    assert is_valid(NAME) == (True,)
+    with CaptureQueriesContext(connection) as statements:
+        run(operation)
+    assert not any("CREATE INDEX" in each["sql"] for each in statements)
+
+    run(operation, "backwards")
+    assert is_valid(NAME) is None
+
+
+def test_migrations_of_large_tables_hold_up_no_writer():
+    """What was released before stays as it is; from here on an index of these is built beside them."""
+    large = {each._meta.model_name for each in (Command, Event, FanOutTarget, Session)}
+    loader = MigrationLoader(connection)
+    found = [
+        (name, operation.model_name)
+        for (app, name), migration in loader.disk_migrations.items()
+        if app == "agents" and name >= "0038"
+        for operation in migration.operations
+        if type(operation) is AddIndex and operation.model_name in large
+    ]
+    assert found == []

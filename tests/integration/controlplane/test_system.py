@@ -6,14 +6,17 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 from django.utils import timezone
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from agents.models import RetentionResult, Session, TableSize
 from agents.selectors.sizes import growth, sizes_now
 from agents.services.sizes import SIZES_KEPT, measure_sizes, note_removed
 from controlplane.access.models import ApiToken, ConsoleSession
 from controlplane.access.roles import Role
+from controlplane.access.services import create_api_token
 from controlplane.access.table import Door
 from controlplane.common import env
+from controlplane.common.actors import SYSTEM as PORTAL
 from controlplane.system.people import agent_token_uses
 from controlplane.system.roles import role_summaries, subjects
 from controlplane.system.words import size_words
@@ -29,7 +32,7 @@ from tests.factories import (
     SessionFactory,
     UserFactory,
 )
-from tests.integration.api_client import api_as
+from tests.integration.api_client import Api, api_as, user_in
 from tests.integration.console import console_as, text_of
 from tests.integration.controlplane.test_prometheus import published
 
@@ -291,9 +294,28 @@ def test_the_same_by_the_api(web):
     assert [each["name"] for each in told["servers"]] == ["database", "redis", "channels", "broker"]
 
 
+def test_a_schedule_that_never_comes_is_told_and_breaks_nothing():
+    never = CrontabSchedule.objects.create(minute="0", hour="0", day_of_month="30", month_of_year="2")
+    PeriodicTask.objects.create(name="on the 30th of February", task="x", crontab=never)
+
+    assert console_as("admin").get(SYSTEM).status_code == 200
+    told = {each["name"]: each for each in api_as("admin").get("system").json()["jobs"]}
+    job = told["on the 30th of February"]
+    assert (job["state"], job["next_at"], "never occurs" in job["last_error"]) == ("failing", None, True)
+
+
 @pytest.mark.parametrize("role", ["viewer", "operator"])
 def test_the_api_tells_administrators_alone(role):
     assert api_as(role).get("system").status_code == 403
+
+
+def test_the_api_tells_no_token_of_some_environments():
+    _token, secret = create_api_token(
+        actor=PORTAL, name="dev", user=user_in("admin"), scope=ApiToken.Scope.ADMIN, environments=["dev"]
+    )
+    answer = Api(headers={"Authorization": f"Bearer {secret}"}).get("system")
+
+    assert (answer.status_code, "narrowed" in answer.json()["detail"]) == (403, True)
 
 
 # --- the page Access

@@ -3,10 +3,12 @@
 from datetime import UTC, datetime
 
 import pytest
+from asgiref.sync import async_to_sync, iscoroutinefunction
+from django.test import RequestFactory
 from django.utils import timezone
 
 from controlplane.console.formatting import exact, offset_words
-from controlplane.console.zones import BROWSER_COOKIE, CHOSEN_COOKIE, offered_names, zone_named
+from controlplane.console.zones import BROWSER_COOKIE, CHOSEN_COOKIE, ViewerZone, offered_names, zone_named
 from tests.factories import UserFactory
 from tests.integration.console import console_as, text_of, url
 
@@ -105,3 +107,21 @@ def test_the_api_does_not_follow_the_zone_of_a_browser():
     body = client.get("/api/v1/history").json()
 
     assert "+08:00" not in str(body)
+
+
+def test_no_probe_takes_a_thread_for_the_zone():
+    """They pass the middleware on the event loop; one that knows no coroutines would send them to a thread."""
+
+    async def answered(request):
+        return timezone.get_current_timezone_name()
+
+    middleware = ViewerZone(answered)
+    request = RequestFactory().get(PAGE)
+    request.COOKIES[CHOSEN_COOKIE] = "Asia%2FShanghai"
+    outside = RequestFactory().get("/api/v1/instances")
+    outside.COOKIES[CHOSEN_COOKIE] = "Asia%2FShanghai"
+
+    assert iscoroutinefunction(middleware)
+    assert async_to_sync(middleware)(request) == "Asia/Shanghai"
+    assert async_to_sync(middleware)(outside) == timezone.get_default_timezone_name()
+    assert timezone.get_current_timezone_name() == timezone.get_default_timezone_name()
