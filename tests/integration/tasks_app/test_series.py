@@ -43,7 +43,7 @@ def test_counts_stand_in_the_bucket_in_which_their_window_ended():
         moment = datetime.fromisoformat(f"2026-03-04T{ended_at}+00:00")
         MetricWindowFactory(instance=instance, window_ended_at=moment, started=1)
 
-    series = count_series(Scope(), HOUR, now=NOW)
+    series = count_series(Scope(instance=instance), HOUR, now=NOW)
 
     assert {key: each.started for key, each in told(series).items()} == {"12:09": 1, "12:10": 2, "12:34": 1}
     assert len(series.times) == 60
@@ -51,9 +51,9 @@ def test_counts_stand_in_the_bucket_in_which_their_window_ended():
 
 
 def test_nothing_reported_is_a_gap_and_nothing_done_is_none():
-    MetricWindowFactory(window_ended_at=NOW)
+    window = MetricWindowFactory(window_ended_at=NOW)
 
-    assert count_series(Scope(), HOUR, now=NOW).counts == [*[None] * 59, Counts()]
+    assert count_series(Scope(instance=window.instance), HOUR, now=NOW).counts == [*[None] * 59, Counts()]
 
 
 def test_dead_letter_that_is_told_as_failed_too_fails_once():
@@ -135,9 +135,9 @@ def test_buckets_hold_each_window_once(ages):
 
 
 def test_day_of_the_fleet_is_read_once_and_tells_its_age(django_assert_num_queries):
-    first = count_series(Scope(), WINDOWS["24h"], now=NOW)
+    first = latency_series(Scope(), WINDOWS["24h"], now=NOW)
     with django_assert_num_queries(0):
-        again = count_series(Scope(), WINDOWS["24h"], now=NOW + timedelta(seconds=30))
+        again = latency_series(Scope(), WINDOWS["24h"], now=NOW + timedelta(seconds=30))
 
     assert again.read_at == first.read_at == NOW
 
@@ -171,10 +171,10 @@ def test_chart_answers_lines_over_times():
 @pytest.mark.parametrize("figure", ["throughput", "failures", "latency"])
 @pytest.mark.parametrize("window", WINDOWS)
 def test_chart_has_each_figure_in_each_window(figure, window):
-    EventFactory(duration_ms=5, occurred_at=datetime.now(UTC))
-    MetricWindowFactory()
+    event = EventFactory(duration_ms=5, occurred_at=datetime.now(UTC))
+    MetricWindowFactory(instance=event.instance)
 
-    answer = chart(figure=figure, window=window)
+    answer = chart(figure=figure, window=window, service=event.service_id)
 
     assert answer.status_code == 200
     assert any(value is not None for line in answer.json()["lines"] for value in line["values"])
