@@ -8,7 +8,7 @@ A bucket in which nothing at all was reported is None: nobody knows what happene
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from django.core.cache import cache
 from django.core.exceptions import EmptyResultSet
@@ -22,7 +22,7 @@ from controlplane.common.database import TookTooLong, statements_within
 from controlplane.common.errors import Invalid
 from tasks_app.models import MetricWindow, Task, WorkRollup
 from tasks_app.models.rollup import HOUR_S, MINUTE_S
-from tasks_app.selectors.durations import Durations, Group, duration_series, durations
+from tasks_app.selectors.durations import Durations, Group, duration_series, durations, sampled_series
 from tasks_app.selectors.lookback import success_rate
 
 READ_MAX_MS: Final = 10_000
@@ -32,8 +32,8 @@ READ_MAX_MS: Final = 10_000
 class WorkWindow:
     """A stretch of time that ends now, in buckets of `width_s`.
 
-    What the whole fleet did in it is read at most once in `fleet_kept_s` by each process: a day of a large fleet is
-    hundreds of thousands of rows. 0 keeps nothing.
+    How long deliveries of the whole fleet took in it is told of a sample, and read at most once in `fleet_kept_s` by
+    each process; 0 reads all of them, each time.
     """
 
     key: str
@@ -47,8 +47,8 @@ WINDOWS: Final[Mapping[str, WorkWindow]] = {
     for each in (
         WorkWindow("1h", timedelta(hours=1), 60, 0),
         WorkWindow("6h", timedelta(hours=6), 300, 30),
-        WorkWindow("24h", timedelta(hours=24), 900, 120),
-        WorkWindow("7d", timedelta(days=7), 3600, 900),
+        WorkWindow("24h", timedelta(hours=24), 900, 60),
+        WorkWindow("7d", timedelta(days=7), 3600, 120),
     )
 }
 WINDOW_DEFAULT: Final = "1h"
@@ -110,12 +110,13 @@ class CountSeries:
 
 @dataclass(frozen=True, slots=True)
 class LatencySeries:
-    """One Durations for each time, oldest first; None where nothing ended."""
+    """One Durations for each time, oldest first; None where nothing ended. `is_sampled`: not of all deliveries."""
 
     times: list[datetime]
     width_s: int
     durations: list[Durations | None]
     read_at: datetime
+    is_sampled: bool = False
 
 
 def count_series(scope: Scope, window: WorkWindow, *, now: datetime) -> CountSeries:
@@ -135,11 +136,15 @@ def latency_series(scope: Scope, window: WorkWindow, *, now: datetime) -> Latenc
 
     def read() -> LatencySeries:
         times = _times(window, now)
-        _width, buckets = duration_series(_group(scope, times[0], now), width_s=window.width_s)
+        group = _group(scope, times[0], now)
+        if scope.is_fleet and window.fleet_kept_s:
+            buckets, is_sampled = sampled_series(group, width_s=window.width_s)
+        else:
+            buckets, is_sampled = duration_series(group, width_s=window.width_s)[1], False
         told = [None if bucket.is_gap else bucket.durations for bucket in buckets]
-        return LatencySeries(times, window.width_s, (told + [None] * len(times))[: len(times)], now)
+        return LatencySeries(times, window.width_s, (told + [None] * len(times))[: len(times)], now, is_sampled)
 
-    return _kept("latency", scope, window, read)
+    return _kept(scope, window, read)
 
 
 def total_counts(scope: Scope, started_at: datetime, ended_at: datetime) -> Counts | None:
@@ -155,15 +160,12 @@ def total_durations(scope: Scope, started_at: datetime, ended_at: datetime) -> D
     return durations(_group(scope, started_at, ended_at))
 
 
-S = TypeVar("S", CountSeries, LatencySeries)
-
-
-def _kept(figure: str, scope: Scope, window: WorkWindow, read: Callable[[], S]) -> S:
+def _kept(scope: Scope, window: WorkWindow, read: Callable[[], LatencySeries]) -> LatencySeries:
     if not scope.is_fleet or not window.fleet_kept_s:
         return read()
     # The database is named: those of tests and of replicas are others.
-    key = f"work:{connection.settings_dict['NAME']}:{figure}:{window.key}:{scope.key}"
-    kept: S | None = cache.get(key)
+    key = f"work:{connection.settings_dict['NAME']}:latency:{window.key}:{scope.key}"
+    kept: LatencySeries | None = cache.get(key)
     if kept is None:
         kept = read()
         cache.set(key, kept, window.fleet_kept_s)
