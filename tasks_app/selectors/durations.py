@@ -237,10 +237,11 @@ def _read(statement: str, parameters: Sequence[Any]) -> list[Any]:
     try:
         with statements_within(READ_MAX_MS), connection.cursor() as cursor:
             cursor.execute(statement, parameters)
-            return cursor.fetchall()
+            rows: list[Any] = cursor.fetchall()
     except TookTooLong as error:
         raise Invalid(
             f"There is more to read than {READ_MAX_MS // 1000} s suffice for; "
             "name a service or task, or ask for a shorter time.",
             code="too_much_to_read",
         ) from error
+    return rows

@@ -5,7 +5,8 @@ Counts come from metric windows; those of the whole fleet from their rollups, wh
 A bucket in which nothing at all was reported is None: nobody knows what happened then, which is not nothing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -232,10 +233,17 @@ def _counts(scope: Scope, started_at: datetime, ended_at: datetime, *, width_s: 
     statement = _SUMS.format(bucket=bucket, greatest=_GREATEST[vendor], rows=rows)
     if vendor != "postgresql":
         statement = statement.replace("::float8", "")
+    with _limited(), connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return {number: Counts(*map(int, sums)) for number, *sums in cursor.fetchall()}
+
+
+@contextmanager
+def _limited() -> Iterator[None]:
+    """Raises Invalid where a statement in it takes longer than READ_MAX_MS."""
     try:
-        with statements_within(READ_MAX_MS), connection.cursor() as cursor:
-            cursor.execute(statement, parameters)
-            return {number: Counts(*map(int, sums)) for number, *sums in cursor.fetchall()}
+        with statements_within(READ_MAX_MS):
+            yield
     except TookTooLong as error:
         raise Invalid(
             f"There is more to read than {READ_MAX_MS // 1000} s suffice for; "
@@ -266,7 +274,7 @@ def _rolled_up(scope: Scope, started_at: datetime, ended_at: datetime, *, width_
 
 
 def counts_by_instance(scope: Scope, started_at: datetime, ended_at: datetime) -> dict[Any, Counts]:
-    """The same as total_counts(), of each instance that reported any. One query."""
+    """The same as total_counts(), of each instance that reported any. One query; raises Invalid as it does."""
     sums = {name: Sum(Cast(name, FloatField())) for name in ("started", "succeeded", "retried", "dead_lettered")}
     sums |= {"failed": Sum(Cast(Greatest("failed", "dead_lettered"), FloatField()))}
     sums |= {"cancelled": Sum(Cast("cancelled", FloatField()))}
@@ -275,4 +283,5 @@ def counts_by_instance(scope: Scope, started_at: datetime, ended_at: datetime) -
         .values("instance_id")
         .annotate(**{f"{name}_sum": each for name, each in sums.items()})
     )
-    return {row["instance_id"]: Counts(**{name: int(row[f"{name}_sum"]) for name in sums}) for row in rows}
+    with _limited():
+        return {row["instance_id"]: Counts(**{name: int(row[f"{name}_sum"]) for name in sums}) for row in rows}

@@ -190,6 +190,4 @@ def test_migration_counts_the_windows_that_are_stored():
     ]
     assert sum(row.started for row in WorkRollup.objects.filter(width_s=HOUR_S)) == 15
     week = count_series(Scope(), WINDOWS["7d"], now=now)
-    assert sum(each.started for each in week.counts if each) == total_counts(
-        Scope(), week.times[0], now
-    ).started
+    assert sum(each.started for each in week.counts if each) == total_counts(Scope(), week.times[0], now).started

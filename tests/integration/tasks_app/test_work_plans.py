@@ -108,7 +108,7 @@ def test_all_that_is_asked_reads_something(plans):
 
 
 def test_charts_of_the_fleet_read_no_window(plans):
-    assert {name: plans[name] for name in FROM_ROLLUPS} == dict.fromkeys(FROM_ROLLUPS, [])
+    assert {name: plans[name] for name in FROM_ROLLUPS} == {name: [] for name in FROM_ROLLUPS}
 
 
 def test_sample_of_the_fleet_is_read_in_an_index_alone(plans):
