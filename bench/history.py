@@ -32,7 +32,8 @@ class Size:
 _STEPS = re.compile(r"^-- step: (.+)$", re.MULTILINE).split((Path(__file__).with_suffix(".sql")).read_text())[1:]
 _TABLES = (
     "agents_event, tasks_app_metricwindow, tasks_app_custommetric, agents_command, agents_session, "
-    "tasks_app_taskcontrols, tasks_app_appsnapshot, tasks_app_task, agents_instance, agents_service, agents_replica"
+    "tasks_app_workrollup, tasks_app_taskcontrols, tasks_app_appsnapshot, tasks_app_task, agents_instance, "
+    "agents_service, agents_replica"
 )
 
 

@@ -113,6 +113,16 @@ FROM (
     FROM generate_series(1, %(windows)s) AS number ORDER BY 3
 ) AS drawn JOIN bench_instance i ON i.number = drawn.place
 
+-- step: rollups
+INSERT INTO tasks_app_workrollup (width_s, started_at, environment, shard, started, succeeded, retried, failed,
+    dead_lettered, cancelled)
+SELECT width, to_timestamp((ceil(extract(epoch FROM w.window_ended_at) / width)::bigint - 1) * width), s.environment,
+    w.id %% 2, SUM(started), SUM(succeeded), SUM(retried), SUM(GREATEST(failed, dead_lettered)), SUM(dead_lettered),
+    SUM(cancelled)
+FROM tasks_app_metricwindow w JOIN agents_service s ON s.id = w.service_id, (VALUES (60), (3600)) AS widths (width)
+WHERE width = 3600 OR w.window_ended_at > now() - interval '2 days'
+GROUP BY 1, 2, 3, 4
+
 -- step: events
 INSERT INTO agents_event (event_id, kind, level, occurred_at, received_at, service_id, instance_id, command_id,
     task_name, actor, message, attempts, duration_ms, failure_kind, exception_type, traceback, meta)

@@ -1,5 +1,7 @@
 """Event: something that happened, once, with an id; the only history."""
 
+from typing import Final
+
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -59,6 +61,9 @@ ROUTINE_KINDS = (EventKind.TASK_STARTED.value, EventKind.TASK_SUCCEEDED.value)
 # Logins have their user for a subject, but change nothing of it.
 LOGIN_KINDS = tuple(kind for kind in EventKind.values if kind.startswith("login."))
 NOTABLE = ~models.Q(kind__in=ROUTINE_KINDS)
+
+
+_KINDS: Final = dict(EventKind.choices)
 
 
 class Event(models.Model):
@@ -156,3 +161,7 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.event_id}"
+
+    def get_kind_display(self) -> str:
+        """As Django's, which makes a dictionary of all kinds anew for each row of a page."""
+        return str(_KINDS.get(self.kind, self.kind))

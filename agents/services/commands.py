@@ -105,9 +105,9 @@ def queue_commands(
 def expected_targets(
     instance_ids: Sequence[UUID], order: Order, *, actor: Actor, refusals: Mapping[UUID, Refusal] | None = None
 ) -> list[Target]:
-    """What `queue_commands` would answer now, with nothing made: the commands of the targets are not stored."""
+    """What `queue_commands` would answer now, with nothing made: the targets are without commands."""
     ordered = Ordered(instance_ids, order, actor, refusals or {})
-    return _targets(ordered, order_states(instance_ids, with_last_session=order.hold), timezone.now())
+    return _targets(ordered, order_states(instance_ids, with_last_session=order.hold))
 
 
 @transaction.atomic
@@ -147,7 +147,8 @@ def queue_orders(ordered: Sequence[Ordered]) -> list[list[Target]]:
 _queue_joined = Joiner(queue_orders, batch_size=100)
 
 
-def _targets(ordered: Ordered, states: Mapping[UUID, TargetState], now: datetime) -> list[Target]:
+def _targets(ordered: Ordered, states: Mapping[UUID, TargetState], now: datetime | None = None) -> list[Target]:
+    """With a time, those that take the order have a command of that time; it is not stored."""
     targets = []
     with translation.override(ordered.language):
         for instance_id in ordered.instance_ids:
@@ -155,7 +156,7 @@ def _targets(ordered: Ordered, states: Mapping[UUID, TargetState], now: datetime
                 continue
             outcome, refusal = _decide(state, ordered.order, ordered.refusals.get(instance_id))
             takes = outcome in {"dispatched", "queued"}
-            command = _new_command(state.instance, ordered.order, ordered.actor, now) if takes else None
+            command = _new_command(state.instance, ordered.order, ordered.actor, now) if takes and now else None
             session_id = state.session.pk if state.session else None
             targets.append(Target(state.instance, session_id, outcome, refusal, command))
     return targets

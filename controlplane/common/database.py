@@ -4,6 +4,7 @@ import select
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -67,21 +68,32 @@ class TookTooLong(Exception):
     """A statement was cut."""
 
 
+_is_limited: ContextVar[bool] = ContextVar("is_limited", default=False)
+
+
 @contextmanager
 def statements_within(milliseconds: int) -> Iterator[None]:
     """A transaction in which PostgreSQL cuts a statement that takes longer (TookTooLong).
 
-    SQLite knows no such limit, and a transaction there would keep writers out.
+    Within another one it costs nothing: that one's limit holds. SQLite knows no such limit, and a transaction there
+    would keep writers out.
     """
     connection = connections[DEFAULT_DB_ALIAS]
     if connection.vendor != "postgresql":
         yield
         return
     try:
-        with transaction.atomic():
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(milliseconds)])
+        if _is_limited.get():
             yield
+            return
+        token = _is_limited.set(True)
+        try:
+            with transaction.atomic():
+                with connection.cursor() as cursor:
+                    cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(milliseconds)])
+                yield
+        finally:
+            _is_limited.reset(token)
     except OperationalError as error:
         if isinstance(error.__cause__, QueryCanceled):
             raise TookTooLong from error

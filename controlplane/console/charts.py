@@ -30,13 +30,14 @@ class Line:
 class Chart:
     """Values over buckets of `width_s` seconds that begin at `times`, oldest first.
 
-    `unit` is "count", "per_s", "ms", "s" or "percent".
+    `unit` is "count", "per_s", "ms", "s" or "percent". `note` is said beside the age of the figures.
     """
 
     times: Sequence[datetime]
     width_s: int
     unit: str
     lines: Sequence[Line]
+    note: Words = ""
 
 
 def chart_response(chart: Chart, *, at: datetime) -> JsonResponse:
@@ -46,6 +47,7 @@ def chart_response(chart: Chart, *, at: datetime) -> JsonResponse:
             "at": at.isoformat(),
             "width_s": chart.width_s,
             "unit": chart.unit,
+            "note": str(chart.note),
             "times": [int(moment.timestamp()) for moment in chart.times],
             "lines": [
                 {"key": line.key, "label": str(line.label), "tone": line.tone, "values": list(line.values)}

@@ -164,7 +164,8 @@
 
     showAge() {
       if (!this.figures) return;
-      Console.put(this.figure.querySelector("[data-chart-age]"), Console.ageText(Date.parse(this.figures.at), Console.now()));
+      const age = Console.ageText(Date.parse(this.figures.at), Console.now());
+      Console.put(this.figure.querySelector("[data-chart-age]"), this.figures.note ? `${age} · ${this.figures.note}` : age);
     }
 
     // Bars stand on each other: the last is drawn first, as the sum of all.

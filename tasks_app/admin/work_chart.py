@@ -110,4 +110,5 @@ def _latency(scope: Scope, window: WorkWindow) -> tuple[Chart, datetime]:
         Line(name, name, [None if each is None else getattr(each, f"{name}_ms") for each in series.durations])
         for name in ("p50", "p95", "p99")
     ]
-    return Chart(series.times, series.width_s, "ms", lines), series.read_at
+    note = _("of a sample of all deliveries") if series.is_sampled else ""
+    return Chart(series.times, series.width_s, "ms", lines, note), series.read_at

@@ -1,12 +1,15 @@
-"""Work over time: what was done in each stretch of a window, from metric windows, and how long it took.
+"""Work over time: what was done in each stretch of a window, and how long it took.
+
+Counts come from metric windows; those of the whole fleet from their rollups, which are a thousand times fewer.
 
 A bucket in which nothing at all was reported is None: nobody knows what happened then, which is not nothing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from django.core.cache import cache
 from django.core.exceptions import EmptyResultSet
@@ -18,8 +21,9 @@ from agents.models import Instance, Service
 from agents.selectors.visibility import Environments, within
 from controlplane.common.database import TookTooLong, statements_within
 from controlplane.common.errors import Invalid
-from tasks_app.models import MetricWindow, Task
-from tasks_app.selectors.durations import Durations, Group, duration_series, durations
+from tasks_app.models import MetricWindow, Task, WorkRollup
+from tasks_app.models.rollup import HOUR_S, MINUTE_S
+from tasks_app.selectors.durations import Durations, Group, duration_series, durations, sampled_series
 from tasks_app.selectors.lookback import success_rate
 
 READ_MAX_MS: Final = 10_000
@@ -29,8 +33,8 @@ READ_MAX_MS: Final = 10_000
 class WorkWindow:
     """A stretch of time that ends now, in buckets of `width_s`.
 
-    What the whole fleet did in it is read at most once in `fleet_kept_s` by each process: a day of a large fleet is
-    hundreds of thousands of rows. 0 keeps nothing.
+    How long deliveries of the whole fleet took in it is told of a sample, and read at most once in `fleet_kept_s` by
+    each process; 0 reads all of them, each time.
     """
 
     key: str
@@ -44,8 +48,8 @@ WINDOWS: Final[Mapping[str, WorkWindow]] = {
     for each in (
         WorkWindow("1h", timedelta(hours=1), 60, 0),
         WorkWindow("6h", timedelta(hours=6), 300, 30),
-        WorkWindow("24h", timedelta(hours=24), 900, 120),
-        WorkWindow("7d", timedelta(days=7), 3600, 900),
+        WorkWindow("24h", timedelta(hours=24), 900, 60),
+        WorkWindow("7d", timedelta(days=7), 3600, 120),
     )
 }
 WINDOW_DEFAULT: Final = "1h"
@@ -107,25 +111,25 @@ class CountSeries:
 
 @dataclass(frozen=True, slots=True)
 class LatencySeries:
-    """One Durations for each time, oldest first; None where nothing ended."""
+    """One Durations for each time, oldest first; None where nothing ended. `is_sampled`: not of all deliveries."""
 
     times: list[datetime]
     width_s: int
     durations: list[Durations | None]
     read_at: datetime
+    is_sampled: bool = False
 
 
 def count_series(scope: Scope, window: WorkWindow, *, now: datetime) -> CountSeries:
-    """One query, or none where the fleet's answer is still kept. Raises Invalid where it would read for too long."""
-
-    def read() -> CountSeries:
-        times = _times(window, now)
+    """One query. Raises Invalid where it would read for too long."""
+    times = _times(window, now)
+    if scope.is_fleet:
+        found = _rolled_up(scope, times[0], now, width_s=window.width_s)
+    else:
         end = times[-1] + timedelta(seconds=window.width_s)
         found = _counts(scope, times[0], min(now, end), width_s=window.width_s)
-        first = int(times[0].timestamp()) // window.width_s
-        return CountSeries(times, window.width_s, [found.get(first + place) for place in range(len(times))], now)
-
-    return _kept("counts", scope, window, read)
+    first = int(times[0].timestamp()) // window.width_s
+    return CountSeries(times, window.width_s, [found.get(first + place) for place in range(len(times))], now)
 
 
 def latency_series(scope: Scope, window: WorkWindow, *, now: datetime) -> LatencySeries:
@@ -133,11 +137,15 @@ def latency_series(scope: Scope, window: WorkWindow, *, now: datetime) -> Latenc
 
     def read() -> LatencySeries:
         times = _times(window, now)
-        _width, buckets = duration_series(_group(scope, times[0], now), width_s=window.width_s)
+        group = _group(scope, times[0], now)
+        if scope.is_fleet and window.fleet_kept_s:
+            buckets, is_sampled = sampled_series(group, width_s=window.width_s)
+        else:
+            buckets, is_sampled = duration_series(group, width_s=window.width_s)[1], False
         told = [None if bucket.is_gap else bucket.durations for bucket in buckets]
-        return LatencySeries(times, window.width_s, (told + [None] * len(times))[: len(times)], now)
+        return LatencySeries(times, window.width_s, (told + [None] * len(times))[: len(times)], now, is_sampled)
 
-    return _kept("latency", scope, window, read)
+    return _kept(scope, window, read)
 
 
 def total_counts(scope: Scope, started_at: datetime, ended_at: datetime) -> Counts | None:
@@ -153,15 +161,12 @@ def total_durations(scope: Scope, started_at: datetime, ended_at: datetime) -> D
     return durations(_group(scope, started_at, ended_at))
 
 
-S = TypeVar("S", CountSeries, LatencySeries)
-
-
-def _kept(figure: str, scope: Scope, window: WorkWindow, read: Callable[[], S]) -> S:
+def _kept(scope: Scope, window: WorkWindow, read: Callable[[], LatencySeries]) -> LatencySeries:
     if not scope.is_fleet or not window.fleet_kept_s:
         return read()
     # The database is named: those of tests and of replicas are others.
-    key = f"work:{connection.settings_dict['NAME']}:{figure}:{window.key}:{scope.key}"
-    kept: S | None = cache.get(key)
+    key = f"work:{connection.settings_dict['NAME']}:latency:{window.key}:{scope.key}"
+    kept: LatencySeries | None = cache.get(key)
     if kept is None:
         kept = read()
         cache.set(key, kept, window.fleet_kept_s)
@@ -228,10 +233,17 @@ def _counts(scope: Scope, started_at: datetime, ended_at: datetime, *, width_s: 
     statement = _SUMS.format(bucket=bucket, greatest=_GREATEST[vendor], rows=rows)
     if vendor != "postgresql":
         statement = statement.replace("::float8", "")
+    with _limited(), connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return {number: Counts(*map(int, sums)) for number, *sums in cursor.fetchall()}
+
+
+@contextmanager
+def _limited() -> Iterator[None]:
+    """Raises Invalid where a statement in it takes longer than READ_MAX_MS."""
     try:
-        with statements_within(READ_MAX_MS), connection.cursor() as cursor:
-            cursor.execute(statement, parameters)
-            return {number: Counts(*map(int, sums)) for number, *sums in cursor.fetchall()}
+        with statements_within(READ_MAX_MS):
+            yield
     except TookTooLong as error:
         raise Invalid(
             f"There is more to read than {READ_MAX_MS // 1000} s suffice for; "
@@ -240,8 +252,29 @@ def _counts(scope: Scope, started_at: datetime, ended_at: datetime, *, width_s: 
         ) from error
 
 
+def _rolled_up(scope: Scope, started_at: datetime, ended_at: datetime, *, width_s: int) -> dict[int, Counts]:
+    """The same of the whole fleet, from its rollups: a range of their primary key, some thousand rows at most."""
+    sums = {f"{name}_sum": Sum(name) for name in _COUNTED}
+    rows: Any = (
+        WorkRollup.objects.filter(
+            within(scope.environments, "environment"),
+            width_s=MINUTE_S if width_s % HOUR_S else HOUR_S,
+            started_at__gte=started_at,
+            started_at__lt=ended_at,
+        )
+        .order_by()
+        .values_list("started_at")
+        .annotate(**sums)
+    )
+    found: dict[int, list[float]] = {}
+    for begun_at, *counts in rows:
+        known = found.setdefault(int(begun_at.timestamp()) // width_s, [0.0] * len(_COUNTED))
+        known[:] = map(sum, zip(known, counts, strict=True))
+    return {number: Counts(**dict(zip(_COUNTED, map(int, counts), strict=True))) for number, counts in found.items()}
+
+
 def counts_by_instance(scope: Scope, started_at: datetime, ended_at: datetime) -> dict[Any, Counts]:
-    """The same as total_counts(), of each instance that reported any. One query."""
+    """The same as total_counts(), of each instance that reported any. One query; raises Invalid as it does."""
     sums = {name: Sum(Cast(name, FloatField())) for name in ("started", "succeeded", "retried", "dead_lettered")}
     sums |= {"failed": Sum(Cast(Greatest("failed", "dead_lettered"), FloatField()))}
     sums |= {"cancelled": Sum(Cast("cancelled", FloatField()))}
@@ -250,4 +283,5 @@ def counts_by_instance(scope: Scope, started_at: datetime, ended_at: datetime) -
         .values("instance_id")
         .annotate(**{f"{name}_sum": each for name, each in sums.items()})
     )
-    return {row["instance_id"]: Counts(**{name: int(row[f"{name}_sum"]) for name in sums}) for row in rows}
+    with _limited():
+        return {row["instance_id"]: Counts(**{name: int(row[f"{name}_sum"]) for name in sums}) for row in rows}

@@ -111,7 +111,8 @@ class Aim:
 
 def _existing(instance_ids: Sequence[UUID], environments: Environments) -> list[UUID]:
     rows = Instance.objects.filter(within(environments, "service__environment"), pk__in=instance_ids[: TARGETS_MAX + 1])
-    known = set(rows.values_list("pk", flat=True))
+    # In no order: that of instances is by their service, which would be joined and sorted by.
+    known = set(rows.order_by().values_list("pk", flat=True))
     for instance_id in instance_ids[: TARGETS_MAX + 1]:
         if instance_id not in known:
             raise InstanceUnknown(_("instance %s was not found") % instance_id)

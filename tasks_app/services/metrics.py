@@ -8,6 +8,7 @@ from agents.services.reports import Window
 from controlplane.common.bulk import insert_new_positions
 from tasks_app.models import MetricWindow
 from tasks_app.services.custom_metrics import store_samples
+from tasks_app.services.rollups import roll_up
 from tasks_app.services.totals import count_windows
 
 # Names that a Window and a MetricWindow share.
@@ -35,7 +36,7 @@ _KEY = ("instance_id", "task_name", "window_id", "window_ended_at")
 
 
 def store_windows(windows: Sequence[Window]) -> None:
-    """Insert what is new, with its custom metrics, and add it to the totals; what is stored already is left as it is.
+    """Insert what is new, with its custom metrics, and add it to totals and rollups; what is stored is left as it is.
 
     Keys: (instance, task, window) and (instance, task, window, name, kind, labels). Source: contract 2.3.
     """
@@ -44,8 +45,10 @@ def store_windows(windows: Sequence[Window]) -> None:
     )
     settled = list(zip(windows, ends, strict=True))
     rows = [(*_shared_values(window), window.started_at, ended_at) for window, ended_at in settled]
-    count_windows(settled[position] for position in insert_new_positions(MetricWindow, _COLUMNS, rows, key=_KEY))
+    new = [settled[position] for position in insert_new_positions(MetricWindow, _COLUMNS, rows, key=_KEY)]
+    count_windows(new)
     store_samples(settled)
+    roll_up(new)
 
 
 def _name(window: Window) -> str:

@@ -22,7 +22,8 @@ from agents.models import BackgroundJob, ClockCorrection, Command, Event, FanOut
 from agents.services.sizes import note_removed
 from controlplane.common import partitions
 from controlplane.common.partitions import WEEK, PartitionBusy
-from tasks_app.models import CustomMetric, MetricWindow
+from tasks_app.models import CustomMetric, MetricWindow, WorkRollup
+from tasks_app.models.rollup import HOUR_S, MINUTE_S
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ WINDOWS_SETTING = "RETENTION_TASK_METRIC_WINDOWS_DAYS"
 COMMANDS_SETTING = "RETENTION_AGENT_COMMANDS_DAYS"
 # How long one run of the retention deletes at most; the next one goes on. Well within the lease of a background job.
 STEP_MAX_S = 20.0
+# The longest window that is charted by the minute is a day.
+MINUTES_KEPT_FOR = timedelta(days=2)
 # When the portal had a row, by its own clock; the same column in all histories.
 _CAME = "received_at"
 
@@ -153,6 +156,11 @@ def _deletions(now: datetime) -> list[Deletion]:
         Deletion(COMMANDS_SETTING, lambda: _delete_commands(now)),
         Deletion(COMMANDS_SETTING, lambda: _delete_fan_outs(now)),
         Deletion(EVENTS_SETTING, lambda: _delete_corrections(now)),
+        Deletion(WINDOWS_SETTING, lambda: _delete_rollups(MINUTE_S, now - MINUTES_KEPT_FOR)),
+        Deletion(
+            WINDOWS_SETTING,
+            lambda: _delete_rollups(HOUR_S, now - timedelta(days=settings.RETENTION_TASK_METRIC_WINDOWS_DAYS)),
+        ),
     ]
     for history in histories():
         # Past rows of a partition wait for their whole week.
@@ -225,4 +233,14 @@ def _delete_corrections(now: datetime) -> int:
     past = ClockCorrection.objects.filter(made_at__lt=now - timedelta(days=days) - WEEK)
     oldest = past.order_by("made_at").values_list("pk", flat=True)[: settings.RETENTION_DELETE_BATCH_SIZE]
     deleted, _ = past.filter(pk__in=list(oldest)).delete()
+    return deleted
+
+
+def _delete_rollups(width_s: int, cutoff: datetime) -> int:
+    """Whole minutes or hours, of all environments; a range of the primary key."""
+    past = WorkRollup.objects.filter(width_s=width_s, started_at__lt=cutoff)
+    oldest = past.order_by("started_at").values_list("started_at", flat=True)[: settings.RETENTION_DELETE_BATCH_SIZE]
+    if not (begins := list(oldest)):
+        return 0
+    deleted, _ = past.filter(started_at__lte=begins[-1]).delete()
     return deleted

@@ -1,7 +1,7 @@
 """Totals of tasks and of custom metrics: each window that is new is added once, in its own transaction.
 
-Tables are written in one order (windows, totals of tasks, samples, totals of series), and rows of a table in the order
-of their keys, so that no two processes lock each other out.
+Tables are written in one order (windows, totals of tasks, samples, totals of series, rollups), and rows of a table in
+the order of their keys, so that no two processes lock each other out.
 """
 
 from collections.abc import Iterable, Sequence

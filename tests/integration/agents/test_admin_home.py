@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from agents.models import NodesFile
+from agents.selectors import overview
 from controlplane.console.shared import Shared
 from tests.factories import (
     CommandFactory,
@@ -192,3 +193,16 @@ def test_an_empty_portal_offers_a_command_to_who_may_make_tokens():
     assert "jkstack" not in admin
     assert "Get the command" not in viewer
     assert "An administrator connects the first one here." in viewer
+
+
+def test_failures_are_counted_among_the_newest_alone(monkeypatch):
+    monkeypatch.setattr(overview, "FAILURES_MAX", 3)
+    instance = InstanceFactory()
+    for task, minutes in (("old", 9), ("new", 3), ("new", 2), ("new", 1)):
+        EventFactory(
+            kind="task.failed", instance=instance, task_name=task, occurred_at=timezone.now() - minutes * MINUTE
+        )
+
+    [found] = overview.failing_tasks(now=timezone.now())
+
+    assert (found.task_name, found.failed) == ("new", 3)

@@ -43,7 +43,7 @@ def test_counts_stand_in_the_bucket_in_which_their_window_ended():
         moment = datetime.fromisoformat(f"2026-03-04T{ended_at}+00:00")
         MetricWindowFactory(instance=instance, window_ended_at=moment, started=1)
 
-    series = count_series(Scope(), HOUR, now=NOW)
+    series = count_series(Scope(instance=instance), HOUR, now=NOW)
 
     assert {key: each.started for key, each in told(series).items()} == {"12:09": 1, "12:10": 2, "12:34": 1}
     assert len(series.times) == 60
@@ -51,9 +51,9 @@ def test_counts_stand_in_the_bucket_in_which_their_window_ended():
 
 
 def test_nothing_reported_is_a_gap_and_nothing_done_is_none():
-    MetricWindowFactory(window_ended_at=NOW)
+    window = MetricWindowFactory(window_ended_at=NOW)
 
-    assert count_series(Scope(), HOUR, now=NOW).counts == [*[None] * 59, Counts()]
+    assert count_series(Scope(instance=window.instance), HOUR, now=NOW).counts == [*[None] * 59, Counts()]
 
 
 def test_dead_letter_that_is_told_as_failed_too_fails_once():
@@ -135,9 +135,9 @@ def test_buckets_hold_each_window_once(ages):
 
 
 def test_day_of_the_fleet_is_read_once_and_tells_its_age(django_assert_num_queries):
-    first = count_series(Scope(), WINDOWS["24h"], now=NOW)
+    first = latency_series(Scope(), WINDOWS["24h"], now=NOW)
     with django_assert_num_queries(0):
-        again = count_series(Scope(), WINDOWS["24h"], now=NOW + timedelta(seconds=30))
+        again = latency_series(Scope(), WINDOWS["24h"], now=NOW + timedelta(seconds=30))
 
     assert again.read_at == first.read_at == NOW
 
@@ -171,10 +171,10 @@ def test_chart_answers_lines_over_times():
 @pytest.mark.parametrize("figure", ["throughput", "failures", "latency"])
 @pytest.mark.parametrize("window", WINDOWS)
 def test_chart_has_each_figure_in_each_window(figure, window):
-    EventFactory(duration_ms=5, occurred_at=datetime.now(UTC))
-    MetricWindowFactory()
+    event = EventFactory(duration_ms=5, occurred_at=datetime.now(UTC))
+    MetricWindowFactory(instance=event.instance)
 
-    answer = chart(figure=figure, window=window)
+    answer = chart(figure=figure, window=window, service=event.service_id)
 
     assert answer.status_code == 200
     assert any(value is not None for line in answer.json()["lines"] for value in line["values"])
@@ -202,3 +202,68 @@ def test_chart_says_what_it_cannot_read(query, field):
 
 def test_chart_refuses_what_does_not_belong_together():
     assert chart(service=ServiceFactory().pk, task=TaskFactory().pk).status_code == 422
+
+
+# --- the fleet's durations, of a sample
+
+
+def durations_every(seconds, count, **event):
+    """Deliveries that end at so many seconds after each other, the last just before NOW; each took its age in ms."""
+    for number in range(count):
+        EventFactory(occurred_at=NOW - timedelta(seconds=1 + number * seconds), duration_ms=number + 1, **event)
+
+
+@pytest.mark.parametrize("key", ["6h", "24h", "7d"])
+def test_small_fleet_is_told_of_all_its_deliveries(key):
+    instance = InstanceFactory()
+    durations_every(20 * 60, 18, instance=instance)
+
+    fleet, service = (
+        latency_series(scope, WINDOWS[key], now=NOW) for scope in (Scope(), Scope(service=instance.service))
+    )
+
+    assert fleet == service
+    assert not fleet.is_sampled
+
+
+@pytest.mark.needs_postgres
+def test_of_many_deliveries_the_newest_of_each_part_are_taken_and_that_is_told(monkeypatch):
+    monkeypatch.setattr("tasks_app.selectors.durations.SAMPLED_OF_PART", 3)
+    # The day's bucket began at 12:30:00, its parts are 112.5 s: of three parts all but the newest three are left out.
+    durations_every(10, 29, instance=InstanceFactory())
+
+    series = latency_series(Scope(), WINDOWS["24h"], now=NOW)
+
+    last = series.durations[-1]
+    assert (last.count, last.min_ms, last.max_ms) == (9, 1, 22)
+    assert series.is_sampled
+    assert [each for each in series.durations[:-1] if each] == []
+
+
+@pytest.mark.needs_postgres
+def test_sample_is_of_what_may_be_seen(monkeypatch):
+    monkeypatch.setattr("tasks_app.selectors.durations.SAMPLED_OF_PART", 3)
+    here, there = (InstanceFactory(service=ServiceFactory(environment=name)) for name in ("prod", "dev"))
+    durations_every(1, 5, instance=there)
+    durations_every(30, 1, instance=here)
+
+    counts = {
+        name: sum(each.count for each in latency_series(Scope(environments=[name]), WINDOWS["6h"], now=NOW).durations
+                  if each)
+        for name in ("prod", "dev", "nowhere")
+    }  # fmt: skip
+
+    assert counts == {"prod": 1, "dev": 3, "nowhere": 0}
+
+
+@pytest.mark.needs_postgres
+def test_chart_says_where_it_is_of_a_sample(monkeypatch):
+    monkeypatch.setattr("tasks_app.selectors.durations.SAMPLED_OF_PART", 1)
+    instance = InstanceFactory()
+    EventFactory.create_batch(2, instance=instance, duration_ms=5, occurred_at=datetime.now(UTC))
+
+    notes = [chart(figure="latency", window=key, **more).json()["note"] for key, more in (
+        ("7d", {}), ("7d", {"service": instance.service_id}), ("1h", {}),
+    )]  # fmt: skip
+
+    assert notes == ["of a sample of all deliveries", "", ""]

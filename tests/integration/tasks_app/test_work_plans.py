@@ -8,9 +8,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from agents.admin import troubles
 from agents.models import Instance
 from bench.history import fill
 from tasks_app.models import Task
+from tasks_app.selectors.durations import SAMPLE_PARTS, SAMPLED_OF_PART
 from tasks_app.selectors.series import WINDOWS, Scope, count_series, counts_by_instance, latency_series
 from tasks_app.selectors.starts import missed_starts, outlook
 from tasks_app.selectors.task_list import FIGURES_OVER, failing_tasks, figures_of
@@ -20,6 +22,11 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.needs_postgre
 # Percentiles meet a start, which has no duration, for each end that they use. And for the last hour of a large service
 # PostgreSQL may read that hour of the whole fleet, in the order of time, rather than the index of the service.
 HOUR_OF_FLEET = 5_000
+
+
+FROM_ROLLUPS = tuple(f"count_series fleet {key}" for key in WINDOWS)
+# Half of all events are no end of a delivery.
+SAMPLE_READ_MAX = 168 * SAMPLE_PARTS * SAMPLED_OF_PART * 4
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +60,13 @@ def asked():
         "instance": Scope(instance=instance),
     }
     for name, scope in scopes.items():
-        for key in ("1h",) if name == "fleet" else WINDOWS:
+        for key in WINDOWS:
             for read in (count_series, latency_series):
                 yield (
                     f"{read.__name__} {name} {key}",
                     lambda read=read, scope=scope, key=key: read(scope, WINDOWS[key], now=now),
                 )
+    yield "home", lambda: troubles.take(now)
     yield "by instance", lambda: counts_by_instance(Scope(task=task), now - FIGURES_OVER, now)
     page = list(Task.objects.order_by("pk")[:50])
     yield "figures of a list", lambda: figures_of(page, now=now)
@@ -96,4 +104,15 @@ def wasted(node):
 
 
 def test_all_that_is_asked_reads_something(plans):
-    assert all(plans.values())
+    assert all(nodes for name, nodes in plans.items() if name not in FROM_ROLLUPS)
+
+
+def test_charts_of_the_fleet_read_no_window(plans):
+    assert {name: plans[name] for name in FROM_ROLLUPS} == {name: [] for name in FROM_ROLLUPS}
+
+
+def test_sample_of_the_fleet_is_read_in_an_index_alone(plans):
+    nodes = [node for key in ("6h", "24h", "7d") for node in plans[f"latency_series fleet {key}"]]
+
+    assert {node["Node Type"] for node in nodes if read_rows(node)} <= {"Index Only Scan"}
+    assert max(read_rows(node) for node in nodes) <= SAMPLE_READ_MAX
