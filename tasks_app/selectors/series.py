@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
+from uuid import UUID
 
 from django.core.cache import cache
 from django.core.exceptions import EmptyResultSet
@@ -19,7 +20,7 @@ from agents.selectors.visibility import Environments, within
 from controlplane.common.database import TookTooLong, statements_within
 from controlplane.common.errors import Invalid
 from tasks_app.models import MetricWindow, Task
-from tasks_app.selectors.durations import Durations, Group, duration_series, durations
+from tasks_app.selectors.durations import Durations, Group, by_instance, duration_series, durations
 from tasks_app.selectors.lookback import success_rate
 
 READ_MAX_MS: Final = 10_000
@@ -151,6 +152,11 @@ def total_counts(scope: Scope, started_at: datetime, ended_at: datetime) -> Coun
 def total_durations(scope: Scope, started_at: datetime, ended_at: datetime) -> Durations:
     """Two queries at most."""
     return durations(_group(scope, started_at, ended_at))
+
+
+def durations_by_instance(scope: Scope, started_at: datetime, ended_at: datetime) -> dict[UUID, Durations]:
+    """The same of each instance that has any. Two queries at most."""
+    return by_instance(_group(scope, started_at, ended_at))
 
 
 S = TypeVar("S", CountSeries, LatencySeries)
