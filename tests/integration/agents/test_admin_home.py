@@ -57,6 +57,17 @@ def test_offline_is_told_by_service_and_leads_to_just_those():
     assert set(listed(client, link_with(page, "2 of 3 offline"))) == set(gone)
 
 
+def test_the_one_that_is_offline_is_named_and_leads_to_its_page():
+    client = console_as()
+    service = ServiceFactory(name="web", environment="prod")
+    gone = InstanceFactory(offline=True, service=service, node_name="web-3")
+    InstanceFactory(online=True, service=service)
+
+    page = home(client)
+
+    assert f'href="{url("agents_instance_change", gone.pk)}">web-3</a> <span class="c-soft">prod/web</span>' in page
+
+
 def test_a_label_that_the_others_have_too_covers_nothing():
     service = ServiceFactory()
     for state in ({"offline": True}, {"offline": True}, {"online": True}):
