@@ -19,6 +19,7 @@ from agents.selectors.lag import Lag, failing_nodes_file, lagging, running_repli
 from agents.selectors.orders_in_trouble import Orders, failed_orders, stuck_orders
 from agents.selectors.since import conflicts_since, drifted_since, unwell_since
 from controlplane.console.formatting import admin_url, badge, duration
+from tasks_app.models import Task
 
 SHOWN: Final = overview.TROUBLES_SHOWN
 # The events that the failures are counted of, for overview.RECENT.
@@ -57,6 +58,7 @@ class Snapshot:
     conflicts_since: datetime | None
     covers: Mapping[int, Cover]
     failing: list[overview.FailingTask]
+    task_pages: Mapping[tuple[int, str], int]
     stuck: list[Orders]
     failed: list[Orders]
     open_commands: int
@@ -81,11 +83,13 @@ def take(now: datetime) -> Snapshot:
         for group in groups[:SHOWN]:
             group.since = known.get(group.service_id)
     running = running_replicas()
+    failing = overview.failing_tasks(now=now)
     return Snapshot(
         census=counted,
         conflicts_since=conflicts_since(now) if counted.conflicts else None,
         covers=covers([group.service_id for group in counted.offline[:SHOWN]], now=now),
-        failing=overview.failing_tasks(now=now),
+        failing=failing,
+        task_pages=_task_pages(failing[:SHOWN]),
         stuck=stuck_orders(now=now),
         failed=failed_orders(now=now),
         open_commands=overview.open_commands().count(),
@@ -105,7 +109,7 @@ def causes(taken: Snapshot) -> list[Cause]:
         _bounded(
             gettext("Offline"), taken.census.offline, taken.covers, _offline, ("instance", {"trouble": "offline"})
         ),
-        _bounded(gettext("Failing tasks"), taken.failing, None, _failing, ("event", FAILED_LATELY)),
+        _bounded(gettext("Failing tasks"), taken.failing, taken.task_pages, _failing, ("event", FAILED_LATELY)),
         _bounded(gettext("Unwell"), taken.census.unwell, None, _unwell, ("instance", {"trouble": "unwell"})),
         _bounded(gettext("Commands that went wrong"), taken.failed, None, _failed, ("command", {"trouble": "failed"})),
         _bounded(gettext("Commands that wait"), taken.stuck, None, _stuck, ("command", {"trouble": "stuck"})),
@@ -232,11 +236,23 @@ def _drifted(group: Group) -> Line:
     )
 
 
-def _failing(task: overview.FailingTask) -> Line:
+def _task_pages(failing: list[overview.FailingTask]) -> dict[tuple[int, str], int]:
+    """The key of each of these tasks, by service and name. One query at most."""
+    if not failing:
+        return {}
+    rows = Task.objects.filter(
+        service__in={task.service_id for task in failing}, name__in={task.task_name for task in failing}
+    )
+    return {(service_id, name): pk for service_id, name, pk in rows.values_list("service_id", "name", "pk")}
+
+
+def _failing(task: overview.FailingTask, pages: Mapping[tuple[int, str], int]) -> Line:
     told = ngettext("%d failure", "%d failures", task.failed) % task.failed
     notes = [f"{task.environment}/{task.service_name}", task.exception_type]
     if task.dead_lettered:
         notes.append(gettext("%d dead-lettered in 15 min") % task.dead_lettered)
+    # A task that no topology tells of any more has events, and no page.
+    page = pages.get((task.service_id, task.task_name))
     query = {"service__id__exact": task.service_id, "task_name": task.task_name, **FAILED_LATELY}
     return Line(
         badge("level", "error", told),
@@ -245,8 +261,8 @@ def _failing(task: overview.FailingTask) -> Line:
         where=" · ".join(note for note in notes if note),
         since=task.first_at,
         last=task.last_at if task.last_at != task.first_at else None,
-        act=gettext("Task"),
-        act_url=admin_url("tasks_app_task_changelist", service__id__exact=task.service_id, q=task.task_name),
+        act=gettext("Task") if page else "",
+        act_url=admin_url("tasks_app_task_change", page) if page else "",
     )
 
 

@@ -20,6 +20,7 @@ from tests.factories import (
     ReplicaFactory,
     ServiceFactory,
     SessionFactory,
+    TaskFactory,
 )
 from tests.integration.console import console_as, text_of, url
 
@@ -139,6 +140,19 @@ def test_failures_lead_to_just_the_events_that_were_counted():
     assert [event.pk for event in client.get(path).context["events"]] == [counted.pk]
 
 
+def test_a_failing_task_leads_to_its_page_where_it_has_one():
+    task = TaskFactory(name="ship")
+    instance = InstanceFactory(service=task.service, online=True)
+    for name in ("ship", "gone"):
+        EventFactory(kind="task.failed", instance=instance, task_name=name)
+
+    lines = home().split("<li>")
+
+    shown, gone = (next(line for line in lines if f">{name}<" in line) for name in ("ship", "gone"))
+    assert f'href="{url("tasks_app_task_change", task.pk)}">Task<' in shown
+    assert ">Task<" not in gone
+
+
 def test_unwell_says_since_when_where_the_agents_told_it():
     service = ServiceFactory(name="racks")
     sick, well = InstanceFactory(online=True, service=service, health="error"), InstanceFactory(online=True)
@@ -247,7 +261,7 @@ def test_home_costs_the_same_at_one_row_and_at_three():
             client.get(reverse("home_live"))
         costs.append(len(captured))
 
-    assert costs == [20, 20]
+    assert costs == [21, 21]
 
 
 def test_what_was_read_a_moment_ago_is_shown_to_the_next(settings):
