@@ -277,14 +277,20 @@ def _target_state(here: Presence) -> TargetState:
 
 
 def _ways_on(request: HttpRequest) -> dict[str, str]:
-    """To the selector lab, and to an order for those that are listed where nothing but labels says who that is."""
+    """To the selector lab, to an order for those that are listed where nothing but labels says who that is, and to
+    the page that connects an agent, for whoever may make a token.
+    """
     narrowed = {name: str(value) for name, value in request.GET.items() if value and name not in _HARMLESS}
     lab = reverse("selector_lab")
     if selector := request.GET.get("selector"):
         lab = f"{lab}?{urlencode({'selector': selector})}"
     is_one = len(narrowed) == 1 and set(narrowed) <= {"selector", "group"}
     leads_on = is_one and kinds_for(request) and _names_somebody(narrowed)
-    return {"lab_url": lab, "narrowed_url": send_url(*narrowed.items()) if leads_on else ""}
+    return {
+        "lab_url": lab,
+        "narrowed_url": send_url(*narrowed.items()) if leads_on else "",
+        "connect_url": reverse("connect") if request.user.has_perm("agents.add_agenttoken") else "",
+    }
 
 
 def _names_somebody(narrowed: Mapping[str, str]) -> bool:

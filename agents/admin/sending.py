@@ -38,7 +38,7 @@ KIND_HINTS: Mapping[str, Any] = {
     CommandKind.PAUSE_TASK: _("The task takes no new work; what runs is finished."),
     CommandKind.RESUME_TASK: _("The task takes work again."),
     CommandKind.RESTART_TASK: _("Stops the task's runners and starts new ones."),
-    CommandKind.RUN_TASK_ONCE: _("Runs the task now, outside its schedule, with the payload below."),
+    CommandKind.RUN_TASK_ONCE: _("Runs the task now, outside its schedule, with this payload."),
     CommandKind.REPLAY_DEAD_LETTERS: _("Puts dead letters back to the source, so that they are tried again."),
     CommandKind.DISCARD_DEAD_LETTERS: _("Deletes dead letters for good."),
     CommandKind.DRAIN: _("High risk: the whole instance takes no new work until it is restarted."),

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import DropdownFilter
 
+from agents.models import Command
 from agents.selectors.census import in_conflict, offline_lately, unwell, with_topology
 from agents.selectors.orders_in_trouble import ended_badly, stuck
 from controlplane.console.formatting import Words
@@ -45,6 +46,7 @@ class CommandTroubleFilter(TroubleFilter):
     """Commands in trouble."""
 
     sorts = {
+        "open": (_("Not ended yet"), lambda _now: Q(status__in=Command.OPEN)),
         "stuck": (_("Waits too long"), stuck),
         "failed": (_("Went wrong in the last 15 min"), ended_badly),
     }

@@ -17,9 +17,13 @@ from agents.selectors.census import Census, Group, census
 from agents.selectors.covers import Cover, covers
 from agents.selectors.lag import Lag, failing_nodes_file, lagging, running_replicas
 from agents.selectors.orders_in_trouble import Orders, failed_orders, stuck_orders
+from agents.selectors.since import conflicts_since, drifted_since, unwell_since
 from controlplane.console.formatting import admin_url, badge, duration
+from tasks_app.models import Task
 
 SHOWN: Final = overview.TROUBLES_SHOWN
+# The events that the failures are counted of, for overview.RECENT.
+FAILED_LATELY: Final[dict[str, str]] = {"kind": "task.failed", "since": "15m"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +55,10 @@ class Snapshot:
     """What the database says at one moment; in no language, and the same for everybody."""
 
     census: Census
+    conflicts_since: datetime | None
     covers: Mapping[int, Cover]
     failing: list[overview.FailingTask]
+    task_pages: Mapping[tuple[int, str], int]
     stuck: list[Orders]
     failed: list[Orders]
     open_commands: int
@@ -66,11 +72,18 @@ class Snapshot:
 def take(now: datetime) -> Snapshot:
     """Read everything once: a dozen queries, whatever the size of the fleet."""
     counted = census(now)
+    for groups, since in ((counted.unwell, unwell_since), (counted.drifted, drifted_since)):
+        known = since([group.service_id for group in groups[:SHOWN]])
+        for group in groups[:SHOWN]:
+            group.since = known.get(group.service_id)
     running = running_replicas()
+    failing = overview.failing_tasks(now=now)
     return Snapshot(
         census=counted,
+        conflicts_since=conflicts_since(now) if counted.conflicts else None,
         covers=covers([group.service_id for group in counted.offline[:SHOWN]], now=now),
-        failing=overview.failing_tasks(now=now),
+        failing=failing,
+        task_pages=_task_pages(failing[:SHOWN]),
         stuck=stuck_orders(now=now),
         failed=failed_orders(now=now),
         open_commands=overview.open_commands().count(),
@@ -86,11 +99,11 @@ def causes(taken: Snapshot) -> list[Cause]:
     """What is wrong, the worst first: while the portal itself lags, the rest may not be true."""
     found = [
         Cause(gettext("The portal itself"), list(_portal(taken))),
-        Cause(gettext("Identity conflicts"), list(_conflicts(taken.census.conflicts))),
+        Cause(gettext("Identity conflicts"), list(_conflicts(taken))),
         _bounded(
             gettext("Offline"), taken.census.offline, taken.covers, _offline, ("instance", {"trouble": "offline"})
         ),
-        _bounded(gettext("Failing tasks"), taken.failing, None, _failing, ("event", {"kind__exact": "task.failed"})),
+        _bounded(gettext("Failing tasks"), taken.failing, taken.task_pages, _failing, ("event", FAILED_LATELY)),
         _bounded(gettext("Unwell"), taken.census.unwell, None, _unwell, ("instance", {"trouble": "unwell"})),
         _bounded(gettext("Commands that went wrong"), taken.failed, None, _failed, ("command", {"trouble": "failed"})),
         _bounded(gettext("Commands that wait"), taken.stuck, None, _stuck, ("command", {"trouble": "stuck"})),
@@ -136,7 +149,8 @@ def _portal(taken: Snapshot) -> Iterable[Line]:
         )
 
 
-def _conflicts(count: int) -> Iterable[Line]:
+def _conflicts(taken: Snapshot) -> Iterable[Line]:
+    count = taken.census.conflicts
     if count:
         text = ngettext(
             "%d identity is claimed by two processes", "%d identities are claimed by two processes each", count
@@ -145,6 +159,8 @@ def _conflicts(count: int) -> Iterable[Line]:
             badge("conflict", "now"),
             text % count,
             admin_url("agents_instance_changelist", trouble="conflict"),
+            since=taken.conflicts_since,
+            last=taken.census.conflict_at,
         )
 
 
@@ -155,14 +171,16 @@ def _where(group: Group) -> str:
 def _offline(group: Group, found: Mapping[int, Cover]) -> Line:
     cover = found.get(group.service_id)
     url = admin_url("agents_instance_changelist", service__id__exact=group.service_id, trouble="offline")
+    text, where = _where(group), _covered(cover)
     if cover is not None and cover.kind == "instance":
-        url = admin_url("agents_instance_change", cover.key)
+        # What is followed is what is read: the instance, beside its service.
+        url, text, where = admin_url("agents_instance_change", cover.key), cover.value, text
     numbers = {"n": group.count, "all": group.among}
     return Line(
         badge("connectivity", "offline", gettext("%(n)d of %(all)d offline") % numbers),
-        _where(group),
+        text,
         url,
-        where=_covered(cover),
+        where=where,
         since=group.since,
         last=group.until if group.until != group.since else None,
         act=gettext("Service"),
@@ -188,7 +206,14 @@ def _unwell(group: Group) -> Line:
     url = admin_url("agents_instance_changelist", service__id__exact=group.service_id, trouble="unwell")
     title = HEALTH_MEANS[Health.DEGRADED]
     told = badge("health", "degraded", gettext("%(n)d of %(all)d unwell") % numbers, title=title)
-    return Line(told, _where(group), url)
+    return Line(
+        told,
+        _where(group),
+        url,
+        since=group.since,
+        act=gettext("Service"),
+        act_url=admin_url("agents_service_change", group.service_id),
+    )
 
 
 def _drifted(group: Group) -> Line:
@@ -199,17 +224,30 @@ def _drifted(group: Group) -> Line:
         _where(group),
         url,
         where=words,
+        since=group.since,
         act=gettext("Compare"),
         act_url=admin_url("agents_service_change", group.service_id),
     )
 
 
-def _failing(task: overview.FailingTask) -> Line:
+def _task_pages(failing: list[overview.FailingTask]) -> dict[tuple[int, str], int]:
+    """The key of each of these tasks, by service and name. One query at most."""
+    if not failing:
+        return {}
+    rows = Task.objects.filter(
+        service__in={task.service_id for task in failing}, name__in={task.task_name for task in failing}
+    )
+    return {(service_id, name): pk for service_id, name, pk in rows.values_list("service_id", "name", "pk")}
+
+
+def _failing(task: overview.FailingTask, pages: Mapping[tuple[int, str], int]) -> Line:
     told = ngettext("%d failure", "%d failures", task.failed) % task.failed
     notes = [f"{task.environment}/{task.service_name}", task.exception_type]
     if task.dead_lettered:
         notes.append(gettext("%d dead-lettered in 15 min") % task.dead_lettered)
-    query = {"service__id__exact": task.service_id, "kind__exact": "task.failed", "q": task.task_name, "since": "1h"}
+    # A task that no topology tells of any more has events, and no page.
+    page = pages.get((task.service_id, task.task_name))
+    query = {"service__id__exact": task.service_id, "task_name": task.task_name, **FAILED_LATELY}
     return Line(
         badge("level", "error", told),
         task.task_name,
@@ -217,8 +255,8 @@ def _failing(task: overview.FailingTask) -> Line:
         where=" · ".join(note for note in notes if note),
         since=task.first_at,
         last=task.last_at if task.last_at != task.first_at else None,
-        act=gettext("Task"),
-        act_url=admin_url("tasks_app_task_changelist", service__id__exact=task.service_id, q=task.task_name),
+        act=gettext("Task") if page else "",
+        act_url=admin_url("tasks_app_task_change", page) if page else "",
     )
 
 

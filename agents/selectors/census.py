@@ -45,7 +45,10 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """`offline`, `unwell` and `drifted` are by service, the most first; `conflicts` are counted in all."""
+    """`offline`, `unwell` and `drifted` are by service, the most first; `conflicts` are counted in all.
+
+    `conflict_at` is when one of those was seen last.
+    """
 
     services: int
     figures: list[Figures]
@@ -53,6 +56,7 @@ class Census:
     unwell: list[Group]
     drifted: list[Group]
     conflicts: int
+    conflict_at: datetime | None = None
 
     @property
     def instances(self) -> int:
@@ -121,6 +125,7 @@ def census(now: datetime) -> Census:
         unwell=sick,
         drifted=drifted,
         conflicts=sum(row["conflicts"] for row in rows),
+        conflict_at=max((row["conflict_at"] for row in rows if row["conflict_at"]), default=None),
     )
 
 
@@ -136,6 +141,7 @@ def _grouped(now: datetime) -> Iterable[Mapping[str, Any]]:
             since=Min("connectivity_changed_at", filter=lately),
             until=Max("connectivity_changed_at", filter=lately),
             conflicts=Count("pk", filter=in_conflict(now)),
+            conflict_at=Max("conflict_seen_at", filter=in_conflict(now)),
             told=Count("pk", filter=told),
             least=Min("last_topology_hash", filter=told),
             most=Max("last_topology_hash", filter=told),

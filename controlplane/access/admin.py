@@ -24,7 +24,7 @@ from controlplane.access.models import ApiToken, FailedLogin, SuccessfulLogin
 from controlplane.access.roles import Role
 from controlplane.access.services import create_api_token, revoke_api_token
 from controlplane.console.admin import HistoryAdmin, ModelAdmin, after_recent_login
-from controlplane.console.formatting import NOTHING, admin_url, age, badge, cut, link
+from controlplane.console.formatting import NOTHING, admin_url, age, badge, clock, cut, link
 from controlplane.console.tokens import TokenAdmin, TokenForm, environments_field, words
 
 admin.site.unregister(User)
@@ -96,7 +96,7 @@ class UserAdmin(RightsAdmin, DjangoUserAdmin, ModelAdmin):  # type: ignore[type-
         (None, {"fields": ("username", "password")}),
         (_("Personal info"), {"fields": ("first_name", "last_name", "email")}),
         (_("Role"), {"fields": ("groups", "is_active", "is_staff", "is_superuser")}),
-        (_("Important dates"), {"fields": ("last_login", "date_joined")}),
+        (_("Important dates"), {"fields": ("last_login_at", "joined_at")}),
     )
     add_fieldsets = (
         (None, {"classes": ("wide",), "fields": ("username", "password1", "password2")}),
@@ -105,7 +105,15 @@ class UserAdmin(RightsAdmin, DjangoUserAdmin, ModelAdmin):  # type: ignore[type-
     filter_horizontal = ()
     superuser_fields = ("is_superuser", "user_permissions")
     # A form would cut them to what its fields show, and the history would tell that somebody changed them.
-    readonly_fields = ("last_login", "date_joined")
+    readonly_fields = ("last_login_at", "joined_at")
+
+    @admin.display(description=_("Last login"))
+    def last_login_at(self, user: User) -> SafeString | str:
+        return clock(user.last_login)
+
+    @admin.display(description=_("Joined"))
+    def joined_at(self, user: User) -> SafeString | str:
+        return clock(user.date_joined)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         return super().get_queryset(request).prefetch_related(Prefetch("groups", Group.objects.order_by("name")))

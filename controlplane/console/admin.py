@@ -156,7 +156,7 @@ class HistoryAdmin(ReadOnlyAdmin):
 
     # No index knows a part of a text: without a bound, a search reads the whole table.
     SEARCHED_MAX = 20_000
-    search_help_text = _("A text is sought in the newest 20,000 rows, unless the filter names a time; an id in all.")
+    search_help_text = _("Text in the newest 20,000 rows, or an id")
 
     def get_sortable_by(self, request: HttpRequest) -> Any:
         """The columns with an ordering that an index begins with."""

@@ -66,6 +66,8 @@
       const field = document.getElementById(note.dataset.jsonOf);
       note.textContent = mistake(field.value, note);
       note.hidden = !note.textContent;
+      // The portal found the same; once is enough.
+      if (note.textContent) for (const told of note.parentElement.querySelectorAll('[role="alert"]')) told.hidden = true;
       field.setAttribute("aria-invalid", String(!note.hidden));
     }
   }

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 
 from agents.admin.sending import (
@@ -30,12 +31,14 @@ from controlplane.common.errors import Invalid
 from controlplane.console.formatting import admin_url
 from tasks_app.models import Task, TaskControls
 from tasks_app.schedules import ScheduleInvalid
+from tasks_app.selectors.durations import Durations
 from tasks_app.selectors.series import (
     READ_MAX_MS,
     WINDOW_DEFAULT,
     WINDOWS,
     Scope,
     counts_by_instance,
+    durations_by_instance,
     total_counts,
     total_durations,
 )
@@ -55,15 +58,28 @@ OUTCOMES: Final[Mapping[str, tuple[Any, str]]] = {
     "retried": (_("Retried"), EventKind.TASK_RETRIED.value),
     "dead_lettered": (_("Dead letters"), EventKind.TASK_DEAD_LETTERED.value),
 }
+# As the picker of the charts calls them.
+WINDOW_WORDS: Final[Mapping[str, Any]] = {
+    "1h": _("1 hour"),
+    "6h": _("6 hours"),
+    "24h": _("24 hours"),
+    "7d": _("7 days"),
+}
 
 
 def live_context(request: HttpRequest, task: Task) -> dict[str, Any]:
     """What changes while the page is open. Seven queries."""
     chosen = request.GET.get("outcome", "")
     chosen = chosen if chosen in OUTCOMES else ""
+    window = request.GET.get("window", "")
+    window = window if window in WINDOWS else ""
+    kept = {name: value for name, value in (("window", window), ("outcome", chosen)) if value}
     return {
         "rows": instance_rows(request, task),
         "outcome": chosen,
+        "window_asked": window,
+        # What the live part is asked with, so that its links go on from what was chosen.
+        "live_query": f"?{urlencode(kept)}" if kept else "",
         "outcomes": [("", _("All")), *((key, label) for key, (label, _kind) in OUTCOMES.items())],
         "events": _events(task, chosen),
         "commands": Command.objects.filter(service=task.service_id, task_name=task.name)
@@ -180,21 +196,25 @@ def _last_payload(task: Task) -> str:
 
 
 def figures_context(request: HttpRequest, task: Task, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Figures of the window that was chosen and of the one before. Five queries, under one limit of time."""
+    """Figures of the window that was chosen and of the one before. Eight queries at most, under one limit of time."""
     window = WINDOWS.get(request.GET.get("window", ""), WINDOWS[WINDOW_DEFAULT])
     scope, now = Scope(task=task), timezone.now()
     begin = now - window.length
-    figures: dict[str, Any] = {"window": window.key, "figures_too_much": ""}
+    figures: dict[str, Any] = {"window": window.key, "window_words": WINDOW_WORDS[window.key], "figures_too_much": ""}
     try:
         with statements_within(READ_MAX_MS):
             for name, since, until in (("now", begin, now), ("before", begin - window.length, begin)):
                 figures[f"counts_{name}"] = total_counts(scope, since, until)
                 figures[f"durations_{name}"] = total_durations(scope, since, until)
             by_instance = counts_by_instance(scope, begin, now)
+            durations = durations_by_instance(scope, begin, now)
     except Invalid as error:
         figures["figures_too_much"], by_instance = str(error), {}
+        durations = {}
     figures["by_instance"] = [
-        (row["instance"], by_instance[row["instance"].pk]) for row in rows if row["instance"].pk in by_instance
+        (row["instance"], by_instance[row["instance"].pk], durations.get(row["instance"].pk, Durations()))
+        for row in rows
+        if row["instance"].pk in by_instance
     ]
     return figures
 

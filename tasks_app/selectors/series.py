@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 from django.core.cache import cache
 from django.core.exceptions import EmptyResultSet
@@ -23,7 +24,7 @@ from controlplane.common.database import TookTooLong, statements_within
 from controlplane.common.errors import Invalid
 from tasks_app.models import MetricWindow, Task, WorkRollup
 from tasks_app.models.rollup import HOUR_S, MINUTE_S
-from tasks_app.selectors.durations import Durations, Group, duration_series, durations, sampled_series
+from tasks_app.selectors.durations import Durations, Group, by_instance, duration_series, durations, sampled_series
 from tasks_app.selectors.lookback import success_rate
 
 READ_MAX_MS: Final = 10_000
@@ -159,6 +160,11 @@ def total_counts(scope: Scope, started_at: datetime, ended_at: datetime) -> Coun
 def total_durations(scope: Scope, started_at: datetime, ended_at: datetime) -> Durations:
     """Two queries at most."""
     return durations(_group(scope, started_at, ended_at))
+
+
+def durations_by_instance(scope: Scope, started_at: datetime, ended_at: datetime) -> dict[UUID, Durations]:
+    """The same of each instance that has any. Two queries at most."""
+    return by_instance(_group(scope, started_at, ended_at))
 
 
 def _kept(scope: Scope, window: WorkWindow, read: Callable[[], LatencySeries]) -> LatencySeries:

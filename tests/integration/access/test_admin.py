@@ -106,6 +106,15 @@ def test_nobody_changes_when_somebody_joined_or_logged_in():
     assert (changed.first_name, changed.date_joined) == ("Ada", user.date_joined)
 
 
+def test_page_of_a_user_names_the_offset_of_its_times():
+    user = UserFactory()
+
+    page = text_of(console_as("admin").get(url("auth_user_change", user.pk)))
+
+    assert f'datetime="{user.date_joined.isoformat()}"' in page
+    assert " UTC</time>" in page
+
+
 def test_admin_touches_no_superuser():
     root = console_as("superuser").person
     client = console_as("admin")

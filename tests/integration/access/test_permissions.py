@@ -253,7 +253,13 @@ def data_of(page, row):
     if page == "tasks_app/task/send":
         instance = InstanceFactory(service=row.service, online=True)
         SessionFactory(instance=instance)
-        return {"instance": str(instance.pk), "kind": "pause_task", "task_name": row.name, "reason": "r", "timeout_s": 10}
+        return {
+            "instance": str(instance.pk),
+            "kind": "pause_task",
+            "task_name": row.name,
+            "reason": "r",
+            "timeout_s": 10,
+        }
     return PAGE_DATA.get(page, {})
 
 

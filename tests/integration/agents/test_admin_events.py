@@ -397,3 +397,17 @@ def test_times_at_the_ends_of_the_calendar_are_times(times):
     chart = client.get(reverse("events_chart"), times)
     assert (chart.status_code, client.get(url(LIST), times).status_code) == (200, 200)
     assert chart.json()["times"] == sorted(set(chart.json()["times"]))
+
+
+def test_page_of_an_event_leads_to_its_task():
+    event = EventFactory(kind="task.failed", task_name="ship", instance=InstanceFactory())
+    path = url("tasks_app_task_changelist") + f"?service__id__exact={event.service_id}&amp;q=ship"
+
+    assert f'href="{path}">ship</a>' in text_of(console_as().get(url("agents_event_change", event.pk)))
+
+
+def test_words_for_those_who_hear_the_page_are_not_shown():
+    page = text_of(console_as().get(url("agents_event_changelist") + "?kind=task.failed"))
+
+    assert '<span class="c-for-readers">Take this filter away</span>' in page
+    assert "sr-only" not in page

@@ -21,6 +21,7 @@ from tests.factories import (
     ReplicaFactory,
     ServiceFactory,
     SessionFactory,
+    TaskFactory,
 )
 from tests.integration.console import console_as, text_of, url
 
@@ -56,6 +57,17 @@ def test_offline_is_told_by_service_and_leads_to_just_those():
     assert "2 of 3 offline" in page
     assert "all on host db-7" in page
     assert set(listed(client, link_with(page, "2 of 3 offline"))) == set(gone)
+
+
+def test_the_one_that_is_offline_is_named_and_leads_to_its_page():
+    client = console_as()
+    service = ServiceFactory(name="web", environment="prod")
+    gone = InstanceFactory(offline=True, service=service, node_name="web-3")
+    InstanceFactory(online=True, service=service)
+
+    page = home(client)
+
+    assert f'href="{url("agents_instance_change", gone.pk)}">web-3</a> <span class="c-soft">prod/web</span>' in page
 
 
 def test_a_label_that_the_others_have_too_covers_nothing():
@@ -111,7 +123,87 @@ def test_failing_tasks_say_since_when_and_by_what():
 
     assert "2 failures" in page
     assert "CarrierGone" in page
-    assert re.search(r"since <time[^>]*>9 min ago</time> · last <time[^>]*>1 min ago", page)
+    assert re.search(r"since <time[^>]*>9 min ago</time></span><span>last <time[^>]*>1 min ago", page)
+
+
+def test_failures_lead_to_just_the_events_that_were_counted():
+    client = console_as()
+    instance = InstanceFactory(online=True)
+    failed = {"kind": "task.failed", "instance": instance}
+    counted = EventFactory(**failed, task_name="ship")
+    EventFactory(**failed, task_name="ship", occurred_at=timezone.now() - 20 * MINUTE)
+    EventFactory(**failed, task_name="ship_again", message="ship")
+    EventFactory(**failed | {"instance": InstanceFactory(online=True)}, task_name="ship")
+
+    lines = home(client).split("<li>")
+    path = link_with("<li>".join(line for line in lines if ">ship<" in line), str(counted.service))
+
+    assert [event.pk for event in client.get(path).context["events"]] == [counted.pk]
+
+
+def test_a_failing_task_leads_to_its_page_where_it_has_one():
+    task = TaskFactory(name="ship")
+    instance = InstanceFactory(service=task.service, online=True)
+    for name in ("ship", "gone"):
+        EventFactory(kind="task.failed", instance=instance, task_name=name)
+
+    lines = home().split("<li>")
+
+    shown, gone = (next(line for line in lines if f">{name}<" in line) for name in ("ship", "gone"))
+    assert f'href="{url("tasks_app_task_change", task.pk)}">Task<' in shown
+    assert ">Task<" not in gone
+
+
+def test_unwell_says_since_when_where_the_agents_told_it():
+    service = ServiceFactory(name="racks")
+    sick, well = InstanceFactory(online=True, service=service, health="error"), InstanceFactory(online=True)
+    for instance, minutes, old, new in (
+        (sick, 30, "ok", "degraded"),
+        (sick, 20, "degraded", "ok"),
+        (sick, 9, "ok", "degraded"),
+        (sick, 4, "degraded", "error"),
+        (well, 50, "ok", "error"),
+    ):
+        EventFactory(
+            kind="instance.health_changed",
+            instance=instance,
+            meta={"old": old, "new": new},
+            occurred_at=timezone.now() - minutes * MINUTE,
+        )
+
+    assert re.search(r"1 of 1 unwell.*?since <time[^>]*>9 min ago", home(), re.DOTALL)
+
+
+def test_drift_says_when_the_topology_changed_last():
+    service = ServiceFactory(name="twin")
+    for topology in ("sha256:a", "sha256:b"):
+        last = InstanceFactory(online=True, service=service, last_topology_hash=topology)
+    for minutes in (40, 6):
+        when = timezone.now() - minutes * MINUTE
+        EventFactory(kind="service.topology_changed", instance=last, occurred_at=when)
+
+    assert re.search(r"its 2 online instances.*?since <time[^>]*>6 min ago", home(), re.DOTALL)
+
+
+def test_a_conflict_says_since_when_and_when_it_was_seen_last():
+    now = timezone.now()
+    instance = InstanceFactory(online=True, conflict_seen_at=now - MINUTE)
+    for minutes in (30, 5, 2):
+        EventFactory(kind="instance.conflict", instance=instance, occurred_at=now - minutes * MINUTE)
+
+    page = home()
+
+    assert re.search(r"1 identity is.*?since <time[^>]*>5 min ago.*?last <time[^>]*>1 min ago", page, re.DOTALL)
+
+
+def test_open_commands_lead_to_just_those():
+    client = console_as()
+    waiting = CommandFactory(deadline_at=timezone.now() + MINUTE)
+    CommandFactory(status="succeeded")
+
+    path = re.search(r'href="([^"]*/command/[^"]*)"', home(client))[1]
+
+    assert listed(client, path) == [waiting]
 
 
 def test_drift_and_conflicts_and_the_portals_own_lag_are_told():
@@ -170,7 +262,7 @@ def test_home_costs_the_same_at_one_row_and_at_three():
             client.get(reverse("home_live"))
         costs.append(len(captured))
 
-    assert costs == [18, 18]
+    assert costs == [21, 21]
 
 
 def test_what_was_read_a_moment_ago_is_shown_to_the_next(settings):
@@ -206,3 +298,10 @@ def test_failures_are_counted_among_the_newest_alone(monkeypatch):
     [found] = overview.failing_tasks(now=timezone.now())
 
     assert (found.task_name, found.failed) == ("new", 3)
+
+
+@pytest.mark.parametrize(("role", "offered"), [("admin", True), ("operator", False)])
+def test_the_list_of_instances_leads_to_connecting_one_more(role, offered):
+    page = text_of(console_as(role).get(url("agents_instance_changelist")))
+
+    assert (f'<a class="c-button" href="{reverse("connect")}"' in page) == offered

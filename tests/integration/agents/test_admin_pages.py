@@ -89,6 +89,8 @@ def test_front_page_costs_the_same_whatever_the_fleet():
     client = console_as("operator")
     busy_service(1)
     InstanceFactory(offline=True)
+    # Of the first failing task on, their pages are looked up, all in one query.
+    EventFactory(kind=EventKind.TASK_FAILED)
     one = cost(client, url("index"))
     for _ in range(3):
         for _ in range(3):

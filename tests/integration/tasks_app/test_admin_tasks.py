@@ -127,7 +127,7 @@ def test_page_compares_the_window_with_the_one_before():
 
     assert (context["counts_now"].started, context["counts_before"].started) == (7, 5)
     assert context["counts_before"].retried == 2
-    assert [(row.pk, counts.failed) for row, counts in context["by_instance"]] == [(instance.pk, 1)]
+    assert [(row.pk, counts.failed) for row, counts, _took in context["by_instance"]] == [(instance.pk, 1)]
 
 
 def test_page_tells_nothing_done_from_nothing_reported():
@@ -162,6 +162,34 @@ def test_page_narrows_events_by_outcome(outcome, shown):
         EventFactory(instance=instance, task_name=task.name, kind=f"task.{kind}")
 
     assert len(page(task, outcome=outcome).context["events"]) == shown
+
+
+def test_page_tells_percentiles_of_each_instance():
+    task = TaskFactory()
+    first, second = running(task), running(task)
+    for instance, durations in ((first, (10, 20, 30)), (second, (500,))):
+        MetricWindowFactory(instance=instance, task_name=task.name, window_ended_at=timezone.now())
+        for duration_ms in durations:
+            EventFactory(instance=instance, task_name=task.name, kind="task.succeeded", duration_ms=duration_ms)
+
+    took = {row.pk: took for row, _counts, took in page(task).context["by_instance"]}
+
+    assert (took[first.pk].p50_ms, took[first.pk].p99_ms) == (20, 30)
+    assert (took[second.pk].p50_ms, took[second.pk].count) == (500, 1)
+
+
+def test_page_keeps_the_window_when_events_are_narrowed_and_the_outcome_when_the_window_changes():
+    task = TaskFactory()
+    client = console_as("operator")
+    chosen = {"window": "6h", "outcome": "failed"}
+
+    text = text_of(page(task, client, **chosen))
+    live = text_of(client.get(url("tasks_app_task_live", task.pk), chosen))
+
+    for shown in (text, live):
+        assert 'href="?window=6h&amp;outcome=retried#live-task-events"' in shown
+    assert 'href="?window=24h&amp;outcome=failed#work-charts"' in text
+    assert "?window=6h&amp;outcome=failed" in text.split("c-poller", 1)[1][:1500]
 
 
 def test_page_tells_next_and_missed_starts():
