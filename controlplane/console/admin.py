@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 from functools import lru_cache, update_wrapper, wraps
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 from uuid import UUID
 
 from django.contrib import messages
@@ -84,11 +84,11 @@ class CheapChangeList(ChangeList):
             self._query_strings[key] = super().get_query_string(new_params, remove)
         return self._query_strings[key]
 
-    def get_ordering_field_columns(self) -> dict[int, str]:
+    def get_ordering_field_columns(self) -> dict[int, Literal["desc", "asc"]]:
         return self._ordering_field_columns
 
     @cached_property
-    def _ordering_field_columns(self) -> dict[int, str]:
+    def _ordering_field_columns(self) -> dict[int, Literal["desc", "asc"]]:
         return super().get_ordering_field_columns()
 
 
@@ -131,7 +131,7 @@ class ModelAdmin(AuditedAdmin):
     list_after_template = "admin/console/bounded.html"
     has_saved_views = False
 
-    @display(description=AuditedAdmin.action_checkbox.short_description)
+    @display(description=AuditedAdmin.action_checkbox.short_description)  # type: ignore[attr-defined]
     def action_checkbox(self, obj: models.Model) -> SafeString:
         """What unfold makes, without rendering a template for each row."""
         before, after = _around_the_key(get_language())

@@ -117,10 +117,10 @@ def test_a_search_in_vain_reads_the_table_once():
     client = console_as("superuser")
 
     with CaptureQueriesContext(connection) as captured:
-        page = client.get(url("agents_instance_changelist"), {"q": "nobody's"})
+        page = client.get(url("agents_instance_changelist"), {"q": "nobody"})
 
     assert page.context["cl"].result_count == 0
-    assert len([each for each in captured if "UPPER" in each["sql"].upper() and "LIKE" in each["sql"]]) == 1
+    assert len([each for each in captured if "LIKE" in each["sql"] and "NOBODY" in each["sql"].upper()]) == 1
 
 
 def test_headers_of_a_list_are_made_once_whatever_the_rows(monkeypatch):
