@@ -141,6 +141,11 @@ class EventQuery:
     def values(self) -> dict[str, Any]:
         return {name: value for name, value in self._checked[0].items() if name in HistoryFilters.base_filters}
 
+    @property
+    def is_searched(self) -> bool:
+        """Whether events are sought by their texts."""
+        return "q" in self.values
+
     def rows(self, *, administrator: bool) -> QuerySet[Event]:
         """The events that match, of those that somebody may read; none where the filters cannot be read."""
         rows = history(administrator=administrator)

@@ -51,6 +51,11 @@ class Service(models.Model):
         constraints = [
             models.UniqueConstraint(fields=("name", "environment"), name="service_name_environment"),
         ]
+        indexes = [
+            # Read by every list of instances or tasks in the order of their services: a page begins with the first
+            # services, and what is of others is neither read nor sorted.
+            models.Index(fields=("environment", "name"), name="service_environment_name"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.environment}/{self.name}"

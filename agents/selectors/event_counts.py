@@ -1,6 +1,7 @@
 """How many events there are of what, at a bounded cost: never by reading a long history from end to end.
 
-Counts are of the newest COUNTED_MAX events that match. Bars over time are exact where there are no more than that;
+Counts are of the newest COUNTED_MAX events that match, of a search SEARCHED_MAX: to look into the texts of an event
+takes ten times as long as to count it. Bars over time are exact where there are no more than that;
 else each is reckoned from the newest BAR_MAX events of its span, by how much of the span they take.
 """
 
@@ -16,8 +17,10 @@ from django.db.models import F, Func, IntegerField, QuerySet
 
 from agents.models import Event
 from agents.models.event import NOTABLE
+from controlplane.common.database import read_in_order
 
 COUNTED_MAX: Final = 10_000
+SEARCHED_MAX: Final = 2_000
 BAR_MAX: Final = 100
 BARS: Final = 32
 NEW_MAX: Final = 1000
@@ -82,45 +85,55 @@ def grouped(rows: QuerySet[Any, Any], columns: Sequence[str]) -> list[tuple[Any,
     return found
 
 
-def counts_of(rows: QuerySet[Event], facets: Sequence[str] = FACETS) -> Counts:
+def counted_max(*, is_searched: bool) -> int:
+    """How many events are counted at most."""
+    return SEARCHED_MAX if is_searched else COUNTED_MAX
+
+
+def counts_of(rows: QuerySet[Event], facets: Sequence[str] = FACETS, *, is_searched: bool = False) -> Counts:
     """One statement. Of nothing that an event does not tell (no task, nobody) there is no count."""
+    most = counted_max(is_searched=is_searched)
     counted = newest(rows).select_related(None).annotate(dialect=F("instance__dialect"))
     # One more than is counted tells whether that is all.
-    found = grouped(counted.values(*facets)[: COUNTED_MAX + 1], facets)
+    found = grouped(counted.values(*facets)[: most + 1], facets)
     by_facet: dict[str, dict[Any, int]] = {facet: {} for facet in facets}
     for *group, count in found:
         for facet, value in zip(facets, group, strict=True):
             if value not in {None, ""}:
                 by_facet[facet][value] = by_facet[facet].get(value, 0) + count
     total = sum(count for *_, count in found)
-    return Counts(min(total, COUNTED_MAX), total <= COUNTED_MAX, by_facet)
+    return Counts(min(total, most), total <= most, by_facet)
 
 
 def bars_of(rows: QuerySet[Event], begin: datetime, end: datetime, *, is_searched: bool = False) -> Bars:
-    """Events by level from `begin` to `end`. One statement, or two where there are more than COUNTED_MAX.
+    """Events by level from `begin` to `end`. One statement, or three where there are more than COUNTED_MAX.
 
     Of a search (`is_searched`) that finds more, older spans stay unknown: each look at a span would search anew.
     """
-    width = (end - begin) / BARS
+    width, most = (end - begin) / BARS, counted_max(is_searched=is_searched)
     begins = [begin + width * place for place in range(BARS)]
     rows = rows.filter(occurred_at__gte=begin, occurred_at__lt=end)
     spans = newest(rows).select_related(None).annotate(span=_Span("occurred_at", begin, width.total_seconds()))
-    found = grouped(spans.values("span", "level")[: COUNTED_MAX + 1], ["span", "level"])
+    found = grouped(spans.values("span", "level")[: most + 1], ["span", "level"])
     total = sum(count for *_, count in found)
-    if total > COUNTED_MAX and not is_searched:
+    if total > most and not is_searched:
         return Bars(begins, width, _reckoned(rows, begins, width), is_estimated=True)
     by_level: dict[str, list[float | None]] = {level: [0.0] * BARS for level in Event.Level.values}
     for span, level, count in found:
         by_level[level][min(max(int(span), 0), BARS - 1)] = float(count)
-    if total > COUNTED_MAX:
+    if total > most:
         oldest = min(int(span) for span, *_ in found)
         for line in by_level.values():
             line[: oldest + 1] = [None] * (oldest + 1)
-    return Bars(begins, width, by_level, is_estimated=total > COUNTED_MAX)
+    return Bars(begins, width, by_level, is_estimated=total > most)
 
 
 def _reckoned(rows: QuerySet[Event], begins: Sequence[datetime], width: timedelta) -> dict[str, list[float | None]]:
-    """One statement that probes an index twice for each span: for what is notable, and for routine."""
+    """One statement that probes an index twice for each span: for what is notable, and for routine.
+
+    Within a transaction of PostgreSQL's the index is read in its order: the rows of spans are known to be many.
+    """
+    read_in_order()
     arms: list[str] = []
     params: list[Any] = []
     for place, begin in enumerate(begins):

@@ -4,14 +4,12 @@ Each figure is a grouped statement over narrow columns of the instances, whateve
 count.
 """
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from django.db.models import Count, Q, QuerySet, TextField
-from django.db.models.functions import Cast
+from django.db.models import Count, Q, QuerySet
 
 from agents.labels import Selector
 from agents.models import Instance, Service, Session
@@ -219,11 +217,10 @@ class Capabilities:
 
 def capabilities(scope: Scope) -> Capabilities:
     """What the live sessions accept. Two statements: one over all of them, one for the first that lack something."""
-    grouped = scope.sessions().values_list("service_id", Cast("accepted_capabilities", TextField()))
+    grouped = scope.sessions().values_list("service_id", "accepted_capabilities")
     counts: Counter[str] = Counter()
     by_service: defaultdict[int | None, list[tuple[list[str], int]]] = defaultdict(list)
-    for service_id, text, count in grouped.annotate(count=Count("pk")):
-        accepted = json.loads(text)
+    for service_id, accepted, count in grouped.annotate(count=Count("pk")):
         counts.update(dict.fromkeys(sorted(set(map(str, accepted))), count))
         by_service[service_id].append((accepted, count))
     groups = [each for service_id in by_service for each in _lacking_groups(service_id, by_service[service_id])]

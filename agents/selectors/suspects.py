@@ -12,6 +12,7 @@ from django.utils.translation import gettext_noop
 
 from agents.models import HostAddress, Instance
 from agents.models.instance import Connectivity, Dialect
+from agents.selectors.instances import kept
 from agents.selectors.inventory import Scope
 
 # One agent per host, and many processes on one.
@@ -113,8 +114,11 @@ def _same_mac(scope: Scope) -> tuple[int, list[Duplicate]]:
 def _same_process(scope: Scope) -> tuple[int, list[Duplicate]]:
     keys = ("service_id", "node_name", "hostname")
     named = scope.instances().filter(dialect__in=PROCESS_DIALECTS).exclude(hostname="").exclude(node_name="")
+    # Names that somebody has who is not online: one in ten, where all would have to be grouped.
+    away = kept().exclude(connectivity=Connectivity.ONLINE).order_by().values("node_name")
     grouped = (
-        named.values(*keys)
+        named.filter(node_name__in=away)
+        .values(*keys)
         .annotate(count=Count("pk"), online=Count("pk", filter=Q(connectivity=Connectivity.ONLINE)))
         .filter(count__gt=1, online__lt=F("count"))
     )

@@ -90,7 +90,11 @@ def statements_within(milliseconds: int) -> Iterator[None]:
         try:
             with transaction.atomic():
                 with connection.cursor() as cursor:
-                    cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(milliseconds)])
+                    # To compile a statement takes longer than what any of these may take.
+                    cursor.execute(
+                        "SELECT set_config('statement_timeout', %s, true), set_config('jit', 'off', true)",
+                        [str(milliseconds)],
+                    )
                 yield
         finally:
             _is_limited.reset(token)
@@ -98,6 +102,21 @@ def statements_within(milliseconds: int) -> Iterator[None]:
         if isinstance(error.__cause__, QueryCanceled):
             raise TookTooLong from error
         raise
+
+
+def read_in_order() -> None:
+    """Let PostgreSQL read what follows in this transaction in the order of an index, until it has enough.
+
+    For the first rows of many that match: it expects few where it has no statistics of several columns at once, and
+    would read and sort all. Where in truth few match, and no index has them in order, it costs a whole table.
+    """
+    connection = connections[DEFAULT_DB_ALIAS]
+    if connection.vendor == "postgresql" and connection.in_atomic_block:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true), "
+                "set_config('jit', 'off', true)"
+            )
 
 
 # How long a change of a table waits for those who use it, how often it is tried again, and after which pause.

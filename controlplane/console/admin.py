@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from functools import update_wrapper, wraps
-from typing import Any, ClassVar
+from functools import lru_cache, update_wrapper, wraps
+from typing import Any, ClassVar, Literal
 from uuid import UUID
 
 from django.contrib import messages
-from django.contrib.admin import ShowFacets
+from django.contrib.admin import ShowFacets, display
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -18,9 +19,12 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
+from django.utils.html import format_html
 from django.utils.http import urlencode
-from django.utils.translation import gettext
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import get_language, gettext
 from django.utils.translation import gettext_lazy as _
+from unfold.admin import checkbox
 from unfold.contrib.filters.admin import DropdownFilter
 
 from controlplane.access.policy import logged_in_recently
@@ -61,8 +65,31 @@ class CheapChangeList(ChangeList):
     """The list of Django without the links of a date hierarchy, for which it reads the whole table."""
 
     def __init__(self, request: HttpRequest, model: type[models.Model], *args: Any, **kwargs: Any) -> None:
+        self._query_strings: dict[str, str] = {}
         super().__init__(request, model, *args, **kwargs)
         self.date_hierarchy = None
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Of what nothing was counted nothing is read: a search in vain would take twice as long."""
+        super().get_results(request)
+        if not self.result_count:
+            self.result_list = self.queryset.none()
+
+    # The headers of the table, with three addresses for each column, are made anew for each row: half a page's time.
+
+    def get_query_string(self, new_params: Any = None, remove: Any = None) -> str:
+        # Values of parameters may be lists.
+        key = repr((new_params, remove))
+        if key not in self._query_strings:
+            self._query_strings[key] = super().get_query_string(new_params, remove)
+        return self._query_strings[key]
+
+    def get_ordering_field_columns(self) -> dict[int, Literal["desc", "asc"]]:
+        return self._ordering_field_columns
+
+    @cached_property
+    def _ordering_field_columns(self) -> dict[int, Literal["desc", "asc"]]:
+        return super().get_ordering_field_columns()
 
 
 class RecentFilter(DropdownFilter):  # type: ignore[misc]
@@ -104,6 +131,12 @@ class ModelAdmin(AuditedAdmin):
     list_after_template = "admin/console/bounded.html"
     has_saved_views = False
 
+    @display(description=AuditedAdmin.action_checkbox.short_description)  # type: ignore[attr-defined]
+    def action_checkbox(self, obj: models.Model) -> SafeString:
+        """What unfold makes, without rendering a template for each row."""
+        before, after = _around_the_key(get_language())
+        return format_html("{}{}{}", before, obj.pk, after)
+
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return CheapChangeList
 
@@ -111,6 +144,13 @@ class ModelAdmin(AuditedAdmin):
         """With a choice of times first, where the admin names one."""
         filters = super().get_list_filter(request)
         return (RecentFilter, *filters) if self.date_hierarchy else filters
+
+
+@lru_cache
+def _around_the_key(language: str | None) -> tuple[SafeString, SafeString]:  # noqa: ARG001 -- its words are in it
+    """The checkbox of a row, before and after the key of the row."""
+    before, after = str(checkbox.render(ACTION_CHECKBOX_NAME, "KEY")).split("KEY")
+    return mark_safe(before), mark_safe(after)  # noqa: S308 -- a widget of unfold
 
 
 class ReadOnlyAdmin(ModelAdmin):

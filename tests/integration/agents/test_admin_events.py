@@ -271,7 +271,7 @@ def test_bars_of_many_events_are_reckoned_and_say_so(monkeypatch):
 
 
 def test_bars_of_a_search_that_finds_much_leave_older_spans_unknown(monkeypatch):
-    monkeypatch.setattr(event_counts, "COUNTED_MAX", 2)
+    monkeypatch.setattr(event_counts, "SEARCHED_MAX", 2)
     now = timezone.now()
     instance = InstanceFactory()
     for minutes in (1, 2, 40, 50):

@@ -152,7 +152,7 @@ def test_empty_portal_tells_how_to_connect_the_first_agent():
 
 
 def test_front_page_tells_what_is_wrong_now():
-    conflicted = InstanceFactory(online=True, conflict_seen_at=timezone.now())
+    InstanceFactory(online=True, conflict_seen_at=timezone.now())
     offline = InstanceFactory(offline=True)
     unwell = InstanceFactory(online=True, health="degraded")
     retired = InstanceFactory(offline=True, last_seen_at=timezone.now() - timedelta(days=30))
