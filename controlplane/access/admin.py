@@ -212,6 +212,14 @@ class GroupAdmin(RightsAdmin, DjangoGroupAdmin, ModelAdmin):
     list_display = ("role", "members")
     show_full_result_count = False
     list_fullwidth = True
+    # Django's two lists with arrows between them are not for those who hear the page.
+    filter_horizontal = ()
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Permissions as boxes to tick."""
+        return super().formfield_for_manytomany(
+            db_field, request, widget=UnfoldAdminCheckboxSelectMultipleWidget, help_text="", **kwargs
+        )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Group]:
         rows: QuerySet[Group] = super().get_queryset(request)

@@ -39,3 +39,5 @@ class Form:
 
 
 FORMS = [Form(language, is_phone) for language in ("en", "zh-hans") for is_phone in (False, True)]
+# Each language and each device once: in these all flows are walked, in the other two every page is looked at.
+MAIN_FORMS = [form for form in FORMS if form.is_phone == (form.language != "en")]

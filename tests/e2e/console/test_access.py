@@ -2,11 +2,15 @@
 
 import re
 
+import pytest
 import requests
 from playwright.sync_api import expect
 
 from tests.e2e.console.console import Console
 from tests.e2e.console.shop import Shop
+
+# What the pages show is the same of either database: test_home and test_connect run on SQLite.
+pytestmark = pytest.mark.needs_postgres
 
 
 def test_api_token_is_made_used_and_revoked(console: Console, shop: Shop) -> None:

@@ -6,12 +6,16 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.e2e.console.console import Console
+from tests.e2e.console.forms import FORMS
+
+pytestmark = pytest.mark.needs_postgres
 
 _NAVIGATION = "nav a[href^='/admin/'], #nav-sidebar a[href^='/admin/'], aside a[href^='/admin/']"
 _FIRST_ROW = "#result_list tbody a[href*='/change/'], .result-list a[href*='/change/']"
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name, indirect=True, scope="package")
+@pytest.mark.timeout(900)
 def test_every_page_is_accessible_and_fits(console: Console) -> None:
     console.open()
     hrefs = console.page.eval_on_selector_all(

@@ -1,8 +1,12 @@
 """A task is watched and steered on its page."""
 
+import pytest
+
 from tests.e2e.console.console import Console
 from tests.e2e.console.orders import OrderForm
 from tests.e2e.console.shop import Shop
+
+pytestmark = pytest.mark.needs_postgres
 
 
 def test_failing_task_shows_what_failed(console: Console, shop: Shop) -> None:
