@@ -160,15 +160,18 @@ def _where(group: Group) -> str:
 
 def _offline(group: Group, found: Mapping[int, Cover]) -> Line:
     cover = found.get(group.service_id)
+    text, where = _where(group), _covered(cover)
     url = admin_url("agents_instance_changelist", service__id__exact=group.service_id, trouble="offline")
     if cover is not None and cover.kind == "instance":
+        # The link says where it leads.
+        text, where = where, text
         url = admin_url("agents_instance_change", cover.key)
     numbers = {"n": group.count, "all": group.among}
     return Line(
         badge("connectivity", "offline", gettext("%(n)d of %(all)d offline") % numbers),
-        _where(group),
+        text,
         url,
-        where=_covered(cover),
+        where=where,
         since=group.since,
         last=group.until if group.until != group.since else None,
         act=gettext("Service"),

@@ -57,13 +57,14 @@ const Console = (() => {
     if (cell && !cell.title && cell.scrollWidth > cell.clientWidth) cell.title = cell.textContent.trim();
   });
 
-  // unfold's icons are words in a font of pictures: those who hear the page would hear "cancel". What has no other name takes its title.
+  // unfold's icons are words in a font of pictures: those who hear the page would hear "cancel" or "hub".
   function nameIcons() {
     for (const icon of document.querySelectorAll(".material-symbols-outlined:not([aria-hidden])")) {
-      icon.setAttribute("aria-hidden", "true");
       const holder = icon.closest("a, button");
-      const isNamed = !holder || holder.ariaLabel || holder.title || holder.innerText.trim() !== icon.innerText.trim();
-      if (!isNamed && holder.id === "searchbar-submit") holder.ariaLabel = words().search;
+      const isNamed = !holder || holder.ariaLabel || holder.title || holder.textContent.trim() !== icon.textContent.trim();
+      const name = holder?.matches("[type=submit]") ? words().search : words().home;
+      if (!isNamed && holder.matches("#searchbar-submit, #nav-sidebar a, .bg-primary-600") && name) holder.ariaLabel = name;
+      if (isNamed || holder.ariaLabel) icon.setAttribute("aria-hidden", "true");
     }
   }
 

@@ -136,15 +136,16 @@ class Console:
 
     # --- what must hold of every page
 
-    def check(self, name: str, *, picture: bool = True) -> None:
+    def check(self, name: str) -> None:
         """Axe-core in both themes, no sideways scrolling; `name` is what findings and the picture are called."""
         for scheme in SCHEMES:
             self.findings += [f"{name}: {each}" for each in inaccessible(self.page, scheme)]
         if self.form.is_phone:
             self.findings += [f"{name}: too wide: {each}" for each in too_wide(self.page)]
+        for scheme in pictures.schemes(name, self.form.name):
+            wear(self.page, scheme)
+            pictures.take(self.page, f"{name}.{self.form.name}{'.dark' if scheme == 'dark' else ''}")
         wear(self.page, "light")
-        if picture and pictures.are_wanted():
-            pictures.take(self.page, f"{name}.{self.form.name}")
 
     def verdict(self) -> list[str]:
         """Everything that was wrong on the way."""

@@ -19,7 +19,7 @@ def test_api_token_is_made_used_and_revoked(console: Console, shop: Shop) -> Non
     console.open("/admin/access/apitoken/add/")
     console.page.get_by_label(words("Name")).first.fill(name)
     _act_as(console)
-    console.check("token-form", picture=False)
+    console.check("token-form")
     console.click_to_page(console.button(words("Save")))
     expect(console.page.get_by_role("heading", name=words("The token is made"))).to_be_visible()
     secret = console.page.locator("[data-copy-text]").inner_text().strip()

@@ -69,7 +69,7 @@ def get_command(newcomer: Console) -> str:
 def test_first_agent_is_connected_by_one_command(newcomer: Console, tmp_path: Path) -> None:
     newcomer.check("connect-empty")
     command = get_command(newcomer)
-    newcomer.check("connect", picture=False)
+    newcomer.check("connect")
     newcomer.mark()
 
     agent = shell(command, tmp_path)

@@ -29,9 +29,9 @@ def test_every_page_is_accessible_and_fits(console: Console) -> None:
     for path in paths:
         console.open(path)
         console.page.wait_for_load_state("load")
-        console.check(f"list {path}", picture=False)
+        console.check(f"list {path}")
         row = console.page.locator(_FIRST_ROW).first
         if row.count():
             href = urlsplit(row.get_attribute("href") or "").path
             console.open(href)
-            console.check(f"page {href}", picture=False)
+            console.check(f"page {href}")
