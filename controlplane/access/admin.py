@@ -215,7 +215,7 @@ class GroupAdmin(RightsAdmin, DjangoGroupAdmin, ModelAdmin):
     # Django's two lists with arrows between them are not for those who hear the page.
     filter_horizontal = ()
 
-    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest | None = None, **kwargs: Any) -> Any:
         """Permissions as boxes to tick."""
         return super().formfield_for_manytomany(
             db_field, request, widget=UnfoldAdminCheckboxSelectMultipleWidget, help_text="", **kwargs
