@@ -16,7 +16,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.forms import AdminPasswordChangeForm as UnfoldPasswordChangeForm
 from unfold.forms import UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminSelectMultipleWidget
 
 from controlplane.access.actors import actor_of
 from controlplane.access.lockout import UNKNOWN_MARK, counted_username
@@ -216,10 +216,8 @@ class GroupAdmin(RightsAdmin, DjangoGroupAdmin, ModelAdmin):
     filter_horizontal = ()
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest | None = None, **kwargs: Any) -> Any:
-        """Permissions as boxes to tick."""
-        return super().formfield_for_manytomany(
-            db_field, request, widget=UnfoldAdminCheckboxSelectMultipleWidget, help_text="", **kwargs
-        )
+        """Permissions as the browser's own list of choices."""
+        return super().formfield_for_manytomany(db_field, request, widget=UnfoldAdminSelectMultipleWidget, **kwargs)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Group]:
         rows: QuerySet[Group] = super().get_queryset(request)
