@@ -217,9 +217,11 @@ class GroupAdmin(RightsAdmin, DjangoGroupAdmin, ModelAdmin):
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest | None = None, **kwargs: Any) -> Any:
         """Permissions as the browser's own list of choices."""
-        return super().formfield_for_manytomany(
-            db_field, request, widget=UnfoldAdminSelectMultipleWidget, help_text="", **kwargs
-        )
+        field = super().formfield_for_manytomany(db_field, request, widget=UnfoldAdminSelectMultipleWidget, **kwargs)
+        if field is not None:
+            # Django's hint names keys in English in every language.
+            field.help_text = ""
+        return field
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Group]:
         rows: QuerySet[Group] = super().get_queryset(request)
