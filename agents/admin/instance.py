@@ -220,8 +220,10 @@ class InstanceAdmin(LabelsMixin, BulkCommandMixin, InstanceArchivingAdmin):
             form.full_clean()
             form.add_error(None, str(error))
             status = 403 if isinstance(error, Forbidden) else 409
-        template = SEND_TEMPLATE if by_htmx(request) else ""
-        return self.render_page(request, instance, template=template, form=form, status=status)
+        if by_htmx(request):
+            # 200, for a refusal that the panel shows is no error of the page: browsers log any other answer as one.
+            return self.render_page(request, instance, template=SEND_TEMPLATE, form=form)
+        return self.render_page(request, instance, form=form, status=status)
 
     def _ordered(self, request: HttpRequest, instance: Instance, command: Command) -> HttpResponse:
         if not by_htmx(request):

@@ -170,8 +170,8 @@ def _where(group: Group) -> str:
 
 def _offline(group: Group, found: Mapping[int, Cover]) -> Line:
     cover = found.get(group.service_id)
-    url = admin_url("agents_instance_changelist", service__id__exact=group.service_id, trouble="offline")
     text, where = _where(group), _covered(cover)
+    url = admin_url("agents_instance_changelist", service__id__exact=group.service_id, trouble="offline")
     if cover is not None and cover.kind == "instance":
         # What is followed is what is read: the instance, beside its service.
         url, text, where = admin_url("agents_instance_change", cover.key), cover.value, text

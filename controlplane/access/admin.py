@@ -16,7 +16,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.forms import AdminPasswordChangeForm as UnfoldPasswordChangeForm
 from unfold.forms import UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminSelectMultipleWidget
 
 from controlplane.access.actors import actor_of
 from controlplane.access.lockout import UNKNOWN_MARK, counted_username
@@ -220,6 +220,16 @@ class GroupAdmin(RightsAdmin, DjangoGroupAdmin, ModelAdmin):
     list_display = ("role", "members")
     show_full_result_count = False
     list_fullwidth = True
+    # Django's two lists with arrows between them are not for those who hear the page.
+    filter_horizontal = ()
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest | None = None, **kwargs: Any) -> Any:
+        """Permissions as the browser's own list of choices."""
+        field = super().formfield_for_manytomany(db_field, request, widget=UnfoldAdminSelectMultipleWidget, **kwargs)
+        if field is not None:
+            # Django's hint names keys in English in every language.
+            field.help_text = ""
+        return field
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Group]:
         rows: QuerySet[Group] = super().get_queryset(request)

@@ -57,7 +57,36 @@ const Console = (() => {
     if (cell && !cell.title && cell.scrollWidth > cell.clientWidth) cell.title = cell.textContent.trim();
   });
 
+  // unfold's icons are words in a font of pictures: those who hear the page would hear "cancel" or "hub".
+  function nameIcons() {
+    for (const icon of document.querySelectorAll(".material-symbols-outlined:not([aria-hidden])")) {
+      const holder = icon.closest("a, button");
+      const isNamed = !holder || holder.ariaLabel || holder.title || holder.textContent.trim() !== icon.textContent.trim();
+      const name = holder?.matches("[type=submit]") ? words().search : words().home;
+      if (!isNamed && holder.matches("#searchbar-submit, #nav-sidebar a, .bg-primary-600") && name) holder.ariaLabel = name;
+      if (isNamed || holder.ariaLabel) icon.setAttribute("aria-hidden", "true");
+    }
+  }
+
+  // What is wider or higher than its place is scrolled by keyboard too; what fits is no stop on the way.
+  function fitScrollers() {
+    for (const box of document.querySelectorAll(".c-scroll:not([role]), pre:is(.c-code, .c-plain):not([id])")) {
+      const scrolls = box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight;
+      if (scrolls) box.tabIndex = 0;
+      else box.removeAttribute("tabindex");
+    }
+  }
+
+  function fitPage() {
+    nameIcons();
+    fitScrollers();
+  }
+  document.addEventListener("htmx:afterSettle", fitPage);
+  document.addEventListener("toggle", fitScrollers, true);
+  window.addEventListener("resize", fitScrollers);
+
   document.addEventListener("DOMContentLoaded", () => {
+    fitPage();
     tellZone();
     tick();
     window.setInterval(tick, 1000);

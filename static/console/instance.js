@@ -7,15 +7,6 @@
     return form?.matches?.("#send form[data-order]") ? form : null;
   };
 
-  // A refusal is the same panel with what is wrong beside its field; htmx would leave it out for its status.
-  document.addEventListener("htmx:beforeSwap", (event) => {
-    if (!panel(event)) return;
-    if ([403, 409, 422].includes(event.detail.xhr.status) && event.detail.xhr.responseText.includes('id="send"')) {
-      event.detail.shouldSwap = true;
-      event.detail.isError = false;
-    }
-  });
-
   // No answer came, or none that is a panel: what was typed stays, and may be sent again.
   for (const name of ["htmx:sendError", "htmx:timeout", "htmx:responseError"]) {
     document.addEventListener(name, (event) => {

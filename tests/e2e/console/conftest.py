@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.e2e.console.console import Console
-from tests.e2e.console.forms import FORMS, Form
+from tests.e2e.console.forms import MAIN_FORMS, Form
 from tests.e2e.console.shop import Shop, open_shop
 from tests.e2e.harness.process import REPOSITORY
 
@@ -50,16 +50,7 @@ def shop(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield shop
 
 
-# The embedded form runs through one of them in each language: the pages are the same, and the machine is small.
-@pytest.fixture(
-    scope="package",
-    params=[
-        pytest.param(
-            form, id=form.name, marks=pytest.mark.needs_postgres if form.is_phone == (form.language == "en") else ()
-        )
-        for form in FORMS
-    ],
-)
+@pytest.fixture(scope="package", params=MAIN_FORMS, ids=lambda form: form.name)
 def form(request: pytest.FixtureRequest) -> Form:
     return request.param
 

@@ -1,7 +1,7 @@
 """The console as one operator uses it: every click and every shortcut is counted."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from re import Pattern
@@ -9,7 +9,7 @@ from re import Pattern
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.e2e.console import pictures
-from tests.e2e.console.checks import SCHEMES, Trouble, inaccessible, too_wide, wear
+from tests.e2e.console.checks import SCHEMES, Scheme, Trouble, inaccessible, too_wide, wear
 from tests.e2e.console.forms import Form
 from tests.e2e.console.words import Words
 
@@ -136,15 +136,16 @@ class Console:
 
     # --- what must hold of every page
 
-    def check(self, name: str, *, picture: bool = True) -> None:
-        """Axe-core in both themes, no sideways scrolling; `name` is what findings and the picture are called."""
-        for scheme in SCHEMES:
+    def check(self, name: str, schemes: Sequence[Scheme] = SCHEMES) -> None:
+        """Axe-core in these themes, no sideways scrolling; `name` is what findings and the picture are called."""
+        for scheme in schemes:
             self.findings += [f"{name}: {each}" for each in inaccessible(self.page, scheme)]
         if self.form.is_phone:
             self.findings += [f"{name}: too wide: {each}" for each in too_wide(self.page)]
+        for scheme in pictures.schemes(name, self.form.name):
+            wear(self.page, scheme)
+            pictures.take(self.page, f"{name}.{self.form.name}{'.dark' if scheme == 'dark' else ''}")
         wear(self.page, "light")
-        if picture and pictures.are_wanted():
-            pictures.take(self.page, f"{name}.{self.form.name}")
 
     def verdict(self) -> list[str]:
         """Everything that was wrong on the way."""

@@ -39,3 +39,7 @@ class Form:
 
 
 FORMS = [Form(language, is_phone) for language in ("en", "zh-hans") for is_phone in (False, True)]
+# Each language and each device once: in these all flows are walked.
+MAIN_FORMS = [form for form in FORMS if form.is_phone == (form.language != "en")]
+# In the other two every page is looked at, so that each page is seen in both languages and on both devices.
+OTHER_FORMS = [form for form in FORMS if form not in MAIN_FORMS]

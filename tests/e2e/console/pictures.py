@@ -6,14 +6,28 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
+from tests.e2e.console.checks import Scheme
+
 FOLDER = Path(__file__).resolve().parents[3] / "docs" / "screenshots"
 MAX_BYTES = 150 * 1024
 # Tried in turn until the file is small enough.
 QUALITIES = (82, 70, 55, 40)
+# What README and the documents show, by form.
+SHOWN = {
+    "en.desktop": {
+        "home", "service", "task", "instance", "command", "command-waiting", "fan-out-before", "fan-out", "events",
+        "system", "connect", "palette",
+    },
+    "zh-hans.phone": {"home", "instance", "events"},
+}  # fmt: skip
+DARK = {("en.desktop", "home")}
 
 
-def are_wanted() -> bool:
-    return bool(os.environ.get("CONSOLE_SCREENSHOTS"))
+def schemes(name: str, form: str) -> tuple[Scheme, ...]:
+    """The themes in which this page is wanted as a picture; mostly none."""
+    if not os.environ.get("CONSOLE_SCREENSHOTS") or name not in SHOWN.get(form, ()):
+        return ()
+    return ("light", "dark") if (form, name) in DARK else ("light",)
 
 
 def take(page: Page, name: str) -> None:

@@ -2,11 +2,15 @@
 
 import re
 
+import pytest
 import requests
 from playwright.sync_api import expect
 
 from tests.e2e.console.console import Console
 from tests.e2e.console.shop import Shop
+
+# What the pages show is the same of either database: test_home and test_connect run on SQLite.
+pytestmark = pytest.mark.needs_postgres
 
 
 def test_api_token_is_made_used_and_revoked(console: Console, shop: Shop) -> None:
@@ -15,7 +19,7 @@ def test_api_token_is_made_used_and_revoked(console: Console, shop: Shop) -> Non
     console.open("/admin/access/apitoken/add/")
     console.page.get_by_label(words("Name")).first.fill(name)
     _act_as(console)
-    console.check("token-form", picture=False)
+    console.check("token-form")
     console.click_to_page(console.button(words("Save")))
     expect(console.page.get_by_role("heading", name=words("The token is made"))).to_be_visible()
     secret = console.page.locator("[data-copy-text]").inner_text().strip()

@@ -2,11 +2,15 @@
 
 import uuid
 
+import pytest
+
 from agents.models.command import CommandKind
 from tests.e2e.console.console import Console
 from tests.e2e.console.orders import OrderForm
 from tests.e2e.console.shop import Shop
 from tests.e2e.harness.waiting import eventually
+
+pytestmark = pytest.mark.needs_postgres
 
 
 def test_command_takes_three_clicks_and_its_result_comes_by_itself(console: Console, shop: Shop) -> None:

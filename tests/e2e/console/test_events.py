@@ -2,10 +2,13 @@
 
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from playwright.sync_api import Locator, expect
 
 from tests.e2e.console.console import Console
 from tests.e2e.console.shop import Shop
+
+pytestmark = pytest.mark.needs_postgres
 
 LIST = "/admin/agents/event/"
 

@@ -2,12 +2,15 @@
 
 import re
 
+import pytest
 from playwright.sync_api import expect
 
 from agents.models.command import CommandKind
 from tests.e2e.console.console import Console
 from tests.e2e.console.orders import OrderForm
 from tests.e2e.console.shop import Shop
+
+pytestmark = pytest.mark.needs_postgres
 
 
 def test_service_page_shows_what_it_is_made_of(console: Console, shop: Shop) -> None:

@@ -1,9 +1,12 @@
 """Any instance is found in one step."""
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.console.console import Console
 from tests.e2e.console.shop import Shop
+
+pytestmark = pytest.mark.needs_postgres
 
 
 def test_instance_is_found_by_a_part_of_its_name(console: Console, shop: Shop) -> None:

@@ -9,6 +9,8 @@ from agents.models.command import CommandKind
 from tests.e2e.console.console import Console
 from tests.e2e.console.shop import Shop
 
+pytestmark = pytest.mark.needs_postgres
+
 # What the page shows of the loss, and of the return; a portal takes some seconds to start again.
 NOTICED_WITHIN_MS = 30_000
 BACK_WITHIN_MS = 90_000

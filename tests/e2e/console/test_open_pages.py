@@ -105,7 +105,7 @@ class _Held:
 
 def _order_and_wait(shop: Shop, page: Page) -> float:
     """Seconds from an order until the page of its instance shows it, without being touched."""
-    newest = page.locator("#live-body a[href*='/agents/command/'][href*='/change/']").first
+    newest = page.locator("#timeline a[href*='/agents/command/'][href*='/change/']").first
     before = newest.get_attribute("href") if newest.count() else None
     began = time.monotonic()
     shop.api.order(shop.newer.instance_id, "ping", reason="seen by open pages")

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import CDPSession
 
 from tests.e2e.console.console import Console
+from tests.e2e.console.forms import MAIN_FORMS
 from tests.e2e.console.shop import Shop
 
 REFRESHES = 2000
@@ -39,11 +40,11 @@ async (count) => {
 """
 
 
+# What a page holds is the same in each language and on each device.
+@pytest.mark.parametrize("form", MAIN_FORMS[:1], ids=lambda form: form.name, indirect=True, scope="package")
 @pytest.mark.needs_postgres
 @pytest.mark.timeout(600)
 def test_open_page_does_not_grow(console: Console, shop: Shop) -> None:
-    if console.form.name != "en.desktop":
-        pytest.skip("What a page holds is the same in each language and on each device.")
     console.open()
     session = console.page.context.new_cdp_session(console.page)
     console.page.evaluate(_REFRESH, WARM_UP)

@@ -1,6 +1,10 @@
 """How the portal itself fares: what is wrong with it, and how to mend that."""
 
+import pytest
+
 from tests.e2e.console.console import Console
+
+pytestmark = pytest.mark.needs_postgres
 
 
 def test_system_page_checks_the_portal_itself(console: Console) -> None:

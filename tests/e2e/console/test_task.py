@@ -1,8 +1,13 @@
 """A task is watched and steered on its page."""
 
-from tests.e2e.console.console import Console
+import pytest
+from playwright.sync_api import expect
+
+from tests.e2e.console.console import LOADED_WITHIN_MS, Console
 from tests.e2e.console.orders import OrderForm
 from tests.e2e.console.shop import Shop
+
+pytestmark = pytest.mark.needs_postgres
 
 
 def test_failing_task_shows_what_failed(console: Console, shop: Shop) -> None:
@@ -24,8 +29,10 @@ def test_task_is_paused_and_resumed(console: Console, shop: Shop) -> None:
             order.fill("Reason", "end to end test")
             order.send()
             console.sees(words("Succeeded"))
-        console.open(path)
-        console.sees(words(state))
+        # By itself, as soon as the agent tells of it.
+        console.mark()
+        expect(row).to_contain_text(words(state), timeout=LOADED_WITHIN_MS)
+        console.assert_not_loaded_again()
 
 
 def test_task_runs_once_with_a_payload(console: Console, shop: Shop) -> None:

@@ -68,7 +68,8 @@ def test_refused_order_is_shown_in_the_panel():
         console_as("operator"), instance, "run_task_once", task_name="report", reason="r", payload='{"a":\n 1,}'
     )
 
-    assert page.status_code == 422
+    # A browser logs other answers as errors of the page.
+    assert page.status_code == 200
     assert "<html" not in text_of(page)
     assert "This is not JSON: line 2, character" in text_of(page)
     assert 'value="run_task_once" checked' in text_of(page)
