@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext
 
 from agents import history
@@ -25,9 +25,10 @@ class EventAdmin(HistoryAdmin, PageAdmin):
     page_template = "admin/agents/event/page.html"
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, object] | None = None) -> HttpResponse:
-        """A page of its own: what Django makes of a list would count the history, and page by offset."""
-        if request.method not in {"GET", "HEAD"}:
-            return HttpResponseNotAllowed(["GET", "HEAD"])
+        """A page of its own: what Django makes of a list would count the history, and page by offset.
+
+        It has no actions, so that a form that is posted to it is the list, as it is to those of Django.
+        """
         return event_list(request)
 
     def _told(self, request: HttpRequest) -> QuerySet[Event]:

@@ -46,8 +46,10 @@ from tests.factories import (
     ReplicaFactory,
     ServiceFactory,
     SessionFactory,
+    TaskControlsFactory,
     TaskFactory,
     UserFactory,
+    task_control,
 )
 from tests.frames import Agent
 from tests.integration.access.test_api_table import body_for
@@ -253,6 +255,7 @@ def data_of(page, row):
     if page == "tasks_app/task/send":
         instance = InstanceFactory(service=row.service, online=True)
         SessionFactory(instance=instance)
+        TaskControlsFactory(instance=instance, controls=[task_control(row.name)])
         return {
             "instance": str(instance.pk),
             "kind": "pause_task",
