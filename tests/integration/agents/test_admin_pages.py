@@ -70,7 +70,7 @@ MOST = {
     "agents_event": 14,
     "agents_agenttoken": 8,
     "agents_replica": 7,
-    "tasks_app_task": 45,
+    "tasks_app_task": 31,
 }
 
 
