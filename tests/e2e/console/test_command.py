@@ -34,11 +34,13 @@ def test_instance_page_shows_its_timeline(console: Console, shop: Shop) -> None:
 
 
 def test_instance_page_tells_why_a_command_waits(console: Console, shop: Shop) -> None:
+    # Not one that a flow before this may have cancelled.
+    command_id = uuid.UUID(shop.hold_command(shop.gone).removeprefix("cmd_"))
     console.open(shop.page_of(shop.gone))
 
     why = console.words("The instance is not connected; the command is held until it connects, or until its deadline.")
     with console.within(clicks=1):
-        console.click_to_page(console.page.locator("main a[href*='/agents/command/'][href*='/change/']").first)
+        console.click_to_page(console.page.locator(f"main a[href*='/agents/command/{command_id}/change/']").first)
         console.sees(why)
     console.check("command-waiting")
 
