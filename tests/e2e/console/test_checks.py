@@ -69,4 +69,4 @@ def test_words_are_those_of_the_language() -> None:
 
     assert words("Instances") == "实例"
     assert words.plural("%(n)s instance", "%(n)s instances", 3) == "3 个实例"
-    assert words.shape("last heartbeat %(age)s").search("上次心跳 3 秒前") is not None
+    assert words.shape("So since %(since)s.").search("此状态开始于 3 秒前。") is not None
