@@ -12,25 +12,24 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext
 
 from agents.admin.aiming import Asked
 from agents.admin.blast_radius import SAMPLE, TYPED_FIELD, Blast, blast_of, sample_of
-from agents.admin.fan_out_form import tell_sent
+from agents.admin.fan_out_form import send_confirmed
 from agents.admin.sending import ensure_may_send, reason_field, timeout_field
-from agents.models import Command, FanOut, Instance
+from agents.models import Command, Instance
 from agents.models.command import DESTRUCTIVE_KINDS, REASON_KINDS, CommandKind
-from agents.services.errors import FanOutGiven, TargetsChanged
+from agents.services.errors import TargetsChanged
 from agents.services.orders import Order
 from controlplane.access.actors import actor_of
 from controlplane.access.policy import may_command
 from controlplane.common.errors import ControlPlaneError, Forbidden, Invalid, Unauthorized
 from controlplane.console.admin import redirect_to_login_again
-from controlplane.console.formatting import admin_url
 from tasks_app.services import fan_outs
-from tasks_app.services.fan_outs import Aim, expect_fan_out, fan_out_to
+from tasks_app.services.fan_outs import Aim, expect_fan_out
 
 TARGETS_MAX = fan_outs.TARGETS_MAX
 # What stands for a reason before one was typed: what an order would meet does not depend on it.
@@ -108,10 +107,13 @@ class BulkCommandMixin(admin.ModelAdmin):  # type: ignore[type-arg]
         problem = ""
         try:
             if confirmed and form.is_valid():
-                answer = self._send(request, asked, _order(kind, form))
+                answer = send_confirmed(request, asked, _order(kind, form))
                 if isinstance(answer, HttpResponse):
                     return answer
                 problem = answer
+            return self._confirmation(request, asked, kind, form, problem)
+        except TargetsChanged:
+            problem = gettext("The fleet changed meanwhile: these instances are meant now.")
             return self._confirmation(request, asked, kind, form, problem)
         except Invalid as error:
             form.add_error(error.field if error.field in form.fields else None, str(error))
@@ -120,33 +122,6 @@ class BulkCommandMixin(admin.ModelAdmin):  # type: ignore[type-arg]
             # One of them was forgotten meanwhile.
             messages.error(request, str(error))
             return None
-
-    @staticmethod
-    def _send(request: HttpRequest, asked: Asked, order: Order) -> HttpResponse | str:
-        """Where what was sent is shown, or what is wrong with what was typed to confirm it."""
-        actor = actor_of(request)
-        fan_out_id = _id_in(request)
-        if fan_out_id is not None and FanOut.objects.filter(pk=fan_out_id).exists():
-            # A second click: what was sent is shown, whatever was typed.
-            return HttpResponseRedirect(admin_url("agents_fanout_change", fan_out_id))
-        blast = blast_of(asked, order, expect_fan_out(asked.aim, order, actor=actor))
-        problem = blast.problem_with(request.POST.get(TYPED_FIELD, ""))
-        if problem:
-            return problem
-        try:
-            made = fan_out_to(
-                asked.aim,
-                order,
-                actor=actor,
-                fan_out_id=fan_out_id,
-                fingerprint=request.POST.get("fingerprint", ""),
-            )
-        except FanOutGiven:
-            return HttpResponseRedirect(admin_url("agents_fanout_change", fan_out_id))
-        except TargetsChanged:
-            return gettext("The fleet changed meanwhile: these instances are meant now.")
-        tell_sent(request, made.kept)
-        return HttpResponseRedirect(admin_url("agents_fanout_change", made.kept.pk))
 
     def _confirmation(
         self, request: HttpRequest, asked: Asked, kind: CommandKind, form: BulkForm, problem: str
@@ -193,10 +168,3 @@ def _order(kind: CommandKind, form: BulkForm) -> Order:
         reason=form.cleaned_data["reason"],
         surface=Command.Surface.INSTANCE,
     )
-
-
-def _id_in(request: HttpRequest) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(request.POST.get("fan_out", ""))
-    except ValueError:
-        return None

@@ -96,17 +96,31 @@ def _posted(request: HttpRequest, asked: Asked) -> HttpResponse:
 
 def _confirm_or_send(request: HttpRequest, asked: Asked, order: Order) -> HttpResponse:
     ensure_may_send(request, order.kind)
+    problem = ""
+    if request.method == "POST" and "confirm" in request.POST:
+        try:
+            answer = send_confirmed(request, asked, order)
+        except TargetsChanged:
+            messages.warning(request, gettext("The fleet changed meanwhile: these instances are meant now."))
+        else:
+            if isinstance(answer, HttpResponse):
+                return answer
+            problem = answer
+    expected = expect_fan_out(asked.aim, order, actor=actor_of(request))
+    return confirmation(request, asked, order, expected, problem=problem)
+
+
+def send_confirmed(request: HttpRequest, asked: Asked, order: Order) -> HttpResponse | str:
+    """Send what a page that asks again has confirmed: leads to where it is shown, or says what is wrong with what was
+    typed. Sends nothing a second time. Raises TargetsChanged where others are meant than that page showed."""
     actor = actor_of(request)
-    expected = expect_fan_out(asked.aim, order, actor=actor)
-    if request.method != "POST" or "confirm" not in request.POST:
-        return confirmation(request, asked, order, expected)
     fan_out_id = _uuid(request.POST.get("fan_out"))
     if fan_out_id is not None and FanOut.objects.filter(pk=fan_out_id).exists():
         # A second click: what was sent is shown, whatever was typed.
         return HttpResponseRedirect(admin_url("agents_fanout_change", fan_out_id))
-    problem = blast_of(asked, order, expected).problem_with(request.POST.get(TYPED_FIELD, ""))
-    if problem:
-        return confirmation(request, asked, order, expected, problem=problem)
+    blast = blast_of(asked, order, expect_fan_out(asked.aim, order, actor=actor))
+    if problem := blast.problem_with(request.POST.get(TYPED_FIELD, "")):
+        return problem
     try:
         made = fan_out_to(
             asked.aim,
@@ -117,9 +131,6 @@ def _confirm_or_send(request: HttpRequest, asked: Asked, order: Order) -> HttpRe
         )
     except FanOutGiven:
         return HttpResponseRedirect(admin_url("agents_fanout_change", fan_out_id))
-    except TargetsChanged:
-        messages.warning(request, gettext("The fleet changed meanwhile: these instances are meant now."))
-        return confirmation(request, asked, order, expect_fan_out(asked.aim, order, actor=actor))
     tell_sent(request, made.kept)
     return HttpResponseRedirect(admin_url("agents_fanout_change", made.kept.pk))
 

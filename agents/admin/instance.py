@@ -44,7 +44,8 @@ from agents.admin.trouble_filters import InstanceTroubleFilter
 from agents.labels import SelectorInvalid, parse
 from agents.models import Command, Event, Instance, InstanceFacts
 from agents.models.event import EventKind
-from agents.models.instance import Dialect, Health
+from agents.models.instance import Dialect
+from agents.selectors.census import UNWELL
 from agents.selectors.events import notable_events
 from agents.selectors.facts import TEXT_MAX, known_facts
 from agents.selectors.groups import GroupUnknown, selector_of
@@ -180,7 +181,7 @@ class InstanceAdmin(LabelsMixin, BulkCommandMixin, InstanceArchivingAdmin):
             "controls": controls,
             "tasks": _task_rows(here, controls, choices),
             "why": why_so(here),
-            "trouble": last_trouble(instance) if here.is_current and here.instance.health in _UNWELL else None,
+            "trouble": last_trouble(instance) if here.is_current and here.instance.health in UNWELL else None,
             **timeline_context(request, instance.pk, view="agents_instance", state=_target_state(here)),
         }
 
@@ -236,7 +237,6 @@ class InstanceAdmin(LabelsMixin, BulkCommandMixin, InstanceArchivingAdmin):
 SEND_TEMPLATE = "admin/agents/instance/send.html"
 # So far back the last thing that went wrong is looked for, where the agent says that something does.
 TROUBLE_LOOK = timedelta(hours=1)
-_UNWELL = frozenset({Health.DEGRADED.value, Health.ERROR.value})
 _TROUBLES = (EventKind.TASK_FAILED, EventKind.TASK_RETRIED, EventKind.TASK_DEAD_LETTERED)
 
 

@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from agents.admin.fan_out_rows import CountedPaginator
 from agents.models import Command, FanOut, Instance, Service, Session
 from agents.models.instance import Connectivity, Health
+from agents.selectors.census import UNWELL
 from agents.selectors.events import notable_events
 from agents.selectors.fan_outs import running
 from agents.selectors.presence import Presence, presences
@@ -26,7 +27,6 @@ COMMANDS_SHOWN: Final = 10
 SESSIONS_SHOWN: Final = 8
 RUNNING_SHOWN: Final = 3
 SEARCH_MAX_CHARS: Final = 100
-UNWELL: Final = (Health.DEGRADED, Health.ERROR)
 
 STATES: Final[dict[str, Any]] = {
     "": _("All"),
