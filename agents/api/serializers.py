@@ -136,6 +136,7 @@ class InstanceSerializer(SparseSerializer):
     connectivity_changed_at = optional_time()
     last_seen_at = optional_time()
     health = serializers.ChoiceField(choices=Health.choices)
+    health_changed_at = optional_time()
     uptime_s = serializers.IntegerField(allow_null=True)
     inflight_tasks = serializers.IntegerField(allow_null=True)
     conflict_seen_at = optional_time(help_text="When two live processes last claimed this identity at once.")

@@ -61,6 +61,7 @@ class Instance(models.Model):
     connectivity_changed_at = models.DateTimeField(_("connectivity since"), null=True, blank=True)
     last_seen_at = models.DateTimeField(_("last seen"), null=True, blank=True)
     health = models.CharField(_("health"), max_length=16, choices=Health.choices, default=Health.UNKNOWN)
+    health_changed_at = models.DateTimeField(_("health since"), null=True, blank=True)
     uptime_s = models.BigIntegerField(_("uptime (s)"), null=True, blank=True)
     inflight_tasks = models.BigIntegerField(_("tasks in flight"), null=True, blank=True)
     conflict_seen_at = models.DateTimeField(

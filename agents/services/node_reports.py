@@ -8,14 +8,15 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from agents.models import Event, Instance, Node
+from agents.models import Instance, Node
 from agents.models.event import EventKind
-from agents.models.instance import Connectivity, Health
+from agents.models.instance import Connectivity
 from agents.selectors.nodes import NodeRecord, node_by_id, record_of, unknown_node
 from agents.selectors.visibility import Environments
 from agents.services.archive import restore_heard
 from agents.services.errors import LEAVING, InstanceLeaving
 from agents.services.events import NewEvent, portal_event, record_events
+from agents.services.health import health_event
 from agents.services.node_health import changed_components, health_of
 from agents.services.node_rows import locked_nodes
 from agents.services.nodes_file import nodes_file_changed
@@ -25,7 +26,6 @@ from controlplane.common.joining import Joiner
 
 # Reports that one transaction takes: as many as there are requests at work in one process.
 BATCH_MAX = 200
-_LEVELS = {Health.DEGRADED: Event.Level.WARN, Health.ERROR: Event.Level.ERROR}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,19 +142,23 @@ class _Applied:
             return
         changed = changed_components(node.health, health)
         old, instance.health = instance.health, health_of(health)
+        if instance.health != old:
+            instance.health_changed_at = self._now
         node.health = dict(health)
         self._healths[instance.external_id] = node
         if changed:
-            event = portal_event(
-                EventKind.INSTANCE_HEALTH,
-                at=self._now,
-                instance=instance,
-                message=", ".join(sorted(changed))[:500],
-                meta={"old": old, "new": Health(instance.health).value, "components": changed},
-            )
-            event.level = _LEVELS.get(Health(instance.health), Event.Level.INFO)
+            event = health_event(instance, old=old, new=instance.health, at=self._now, components=changed)
+            event.message = ", ".join(sorted(changed))[:500]
             self._events.append(event)
 
 
-_COLUMNS = ("id", "connectivity", "connectivity_changed_at", "last_seen_at", "last_heartbeat_sent_at", "health")
+_COLUMNS = (
+    "id",
+    "connectivity",
+    "connectivity_changed_at",
+    "last_seen_at",
+    "last_heartbeat_sent_at",
+    "health",
+    "health_changed_at",
+)
 _ASSIGNMENTS = ", ".join(f"{name} = v.{name}" for name in _COLUMNS[1:])

@@ -35,6 +35,7 @@ _INSTANCE: Final = _columns(
     "last_seen_at",
     "last_heartbeat_sent_at",
     "health",
+    "health_changed_at",
     "archived_at",
     "forget_requested_at",
 )

@@ -1,11 +1,15 @@
 """Heartbeats of many instances, stored together: one statement for all, ordered per instance by a guard in SQL."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
 
 from agents.models import Event, Instance
 from agents.models.event import EventKind
 from agents.models.instance import Connectivity
+from agents.selectors.census import UNWELL
 from agents.services.events import NewEvent, record_events
+from agents.services.health import health_event
 from agents.services.instances import FACT_COLUMNS, facts_of, mark_online
 from agents.services.reports import Heartbeat, Rejection
 from controlplane.common.bulk import rows_where, update_from_values
@@ -32,6 +36,15 @@ HEARTBEAT_IS_NEWER = """(
 _GUARDED = tuple(name for name in _HEARTBEAT_COLUMNS if name not in {"id", "last_seen_at", "updated_at"})
 _SEEN = (
     "CASE WHEN t.last_seen_at IS NULL OR t.last_seen_at < v.last_seen_at THEN v.last_seen_at ELSE t.last_seen_at END"
+)
+_HEALTH_SINCE: Final = (
+    f"CASE WHEN t.health <> v.health AND {HEARTBEAT_IS_NEWER} THEN v.last_seen_at ELSE t.health_changed_at END"
+)
+_GUARDS: Final = ("last_heartbeat_started_at", "last_heartbeat_sequence", "last_heartbeat_sent_at")
+_UNWELL: Final = ", ".join(f"'{health}'" for health in sorted(UNWELL))
+# Of agents that start and are well nobody needs to be told; of those that become unwell, and of their recovery.
+_TURNS: Final = (
+    f"t.health <> v.health AND (t.health IN ({_UNWELL}) OR v.health IN ({_UNWELL})) AND {HEARTBEAT_IS_NEWER}"
 )
 
 
@@ -71,12 +84,15 @@ def apply_heartbeats(heartbeats: Sequence[Heartbeat]) -> None:
         )
         for beat in heartbeats
     ]
+    _record_turns(heartbeats)
     guarded = ", ".join(f"{name} = CASE WHEN {HEARTBEAT_IS_NEWER} THEN v.{name} ELSE t.{name} END" for name in _GUARDED)
     update_from_values(
         Instance,
         _HEARTBEAT_COLUMNS,
         rows,
-        assignments=f"last_seen_at = {_SEEN}, updated_at = v.updated_at, {guarded}",
+        assignments=(
+            f"last_seen_at = {_SEEN}, updated_at = v.updated_at, health_changed_at = {_HEALTH_SINCE}, {guarded}"
+        ),
     )
     ids = [beat.service.instance_id for beat in heartbeats]
     silent = rows_where(
@@ -87,6 +103,29 @@ def apply_heartbeats(heartbeats: Sequence[Heartbeat]) -> None:
     )
     if silent:
         mark_online([ids[number] for number in silent], at=max(beat.received_at for beat in heartbeats))
+
+
+def _record_turns(heartbeats: Sequence[Heartbeat]) -> None:
+    """An event of each instance that these make unwell, or well again; call it before they are stored."""
+    turning = rows_where(
+        [(Instance, name) for name in ("id", "health", *_GUARDS)],
+        [(beat.service.instance_id, beat.health, beat.epoch_at, beat.sequence, beat.sent_at) for beat in heartbeats],
+        joins=f"JOIN {Instance._meta.db_table} t ON t.id = v.id",
+        condition=_TURNS,
+    )
+    if not turning:
+        return
+    beats = {heartbeats[number].service.instance_id: heartbeats[number] for number in turning}
+    before = Instance.objects.only("id", "health", "service").in_bulk(beats)
+    record_events(
+        # Whoever stores the same heartbeat again tells nothing anew.
+        replace(
+            health_event(before[pk], old=before[pk].health, new=beat.health, at=beat.received_at),
+            event_id=f"health-{pk.hex}-{beat.epoch_at.timestamp():.6f}-{beat.sequence}",
+        )
+        for pk, beat in beats.items()
+        if pk in before
+    )
 
 
 def record_rejections(rejections: Sequence[Rejection]) -> None:

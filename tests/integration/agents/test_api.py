@@ -210,6 +210,7 @@ def test_instance_of_any_dialect(api):
             "connectivity_changed_at": instance.connectivity_changed_at.isoformat(),
             "last_seen_at": instance.last_seen_at.isoformat(),
             "health": "ok",
+            "health_changed_at": None,
             "uptime_s": None,
             "inflight_tasks": None,
             "conflict_seen_at": None,

@@ -130,6 +130,42 @@ def test_a_new_process_counts_from_one_at_once(agent):
     assert (instance_of(agent).health, instance_of(agent).last_heartbeat_sequence) == ("ok", 1)
 
 
+def healths(agent):
+    """What events tell of the health of the agent, the oldest first, as (old, new, level)."""
+    told = Event.objects.filter(instance=agent.instance_id, kind="instance.health_changed").order_by("id")
+    return [(event.meta["old"], event.meta["new"], event.level) for event in told]
+
+
+def test_an_agent_that_becomes_unwell_and_well_again_is_told_once_each(agent):
+    for number, status in enumerate(("starting", "ok", "degraded", "degraded", "error", "ok", "ok"), 1):
+        store(agent, agent.heartbeat(sequence=number, status=status))
+
+    assert healths(agent) == [("ok", "degraded", "warn"), ("degraded", "error", "error"), ("error", "ok", "info")]
+
+
+def test_health_is_known_since_when(agent):
+    store(agent, agent.heartbeat(sequence=1, status="degraded"))
+    since = instance_of(agent).health_changed_at
+
+    store(agent, agent.heartbeat(sequence=2, status="degraded"))
+    assert instance_of(agent).health_changed_at == since
+    store(agent, agent.heartbeat(sequence=3, status="error"))
+    assert instance_of(agent).health_changed_at > since
+
+
+def test_a_stale_or_doubled_heartbeat_tells_nothing_of_health(agent):
+    store(agent, agent.heartbeat(sequence=10, status="ok"))
+    since = instance_of(agent).health_changed_at
+    store(agent, agent.heartbeat(sequence=3, status="error"))
+    assert (healths(agent), instance_of(agent).health_changed_at) == ([], since)
+
+    twice = agent.heartbeat(sequence=11, status="error")
+    store(agent, twice, twice)
+    store(agent, twice)
+
+    assert healths(agent) == [("ok", "error", "error")]
+
+
 def test_a_stale_heartbeat_is_still_a_sign_of_life(agent):
     store(agent, agent.heartbeat(sequence=10))
     Instance.objects.update(last_seen_at=timezone.now() - timedelta(hours=1), connectivity="offline")
