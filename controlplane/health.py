@@ -29,6 +29,7 @@ from django.views.decorators.http import require_safe
 from agents.gateways.argus.views import error_answer
 from agents.gateways.hub import hub_here
 from agents.models import BackgroundJob
+from agents.selectors.jobs import stale_after
 from agents.selectors.nodes_file import nodes_file_state
 from agents.services.tokens import has_agent_tokens
 from controlplane.celery import app as celery_app
@@ -46,7 +47,6 @@ ANSWER_WITHIN_S = 2.0
 ALIVE_WITHIN_S = 0.5
 # A look that hangs for longer sits on a connection that is dead; the next request starts a fresh one.
 _GIVE_UP_AFTER_S = 10.0
-_ROUNDS_MISSED = 3
 # A deadlock or a restarted database is over by then; a full disk or a read-only database is not.
 WRITING_FAILS_AFTER_S = 5.0
 
@@ -279,19 +279,12 @@ def _migrations() -> Check:
 def _background_tasks(now: datetime) -> dict[str, Check]:
     rows = BackgroundJob.objects.in_bulk(list(celery_app.conf.beat_schedule))
     return {
-        _reported_name(name): _background_task(rows.get(name), now, _stale_after_s(name))
+        _reported_name(name): _background_task(rows.get(name), now, stale_after(name))
         for name in celery_app.conf.beat_schedule
     }
 
 
-def _stale_after_s(name: str) -> float:
-    """A job that is scheduled more seldom than the setting allows may be silent for three of its rounds."""
-    schedule: float = celery_app.conf.beat_schedule[name]["schedule"]
-    return max(settings.READINESS_TASK_STALE_AFTER_S, _ROUNDS_MISSED * schedule)
-
-
-def _background_task(job: BackgroundJob | None, now: datetime, stale_after_s: float) -> Check:
-    stale_after = timedelta(seconds=stale_after_s)
+def _background_task(job: BackgroundJob | None, now: datetime, silent_for: timedelta) -> Check:
     if job is None or job.last_started_at is None:
         return Check(ready=False, detail="It has never run.")
     meta = {
@@ -299,12 +292,12 @@ def _background_task(job: BackgroundJob | None, now: datetime, stale_after_s: fl
         "last_succeeded_at": job.last_succeeded_at,
         "last_failed_at": job.last_failed_at,
         "last_duration_ms": job.last_duration_ms,
-        "stale_after_s": stale_after_s,
+        "stale_after_s": silent_for.total_seconds(),
     }
-    if max(job.last_started_at, job.last_succeeded_at or job.last_started_at) > now + stale_after:
+    if max(job.last_started_at, job.last_succeeded_at or job.last_started_at) > now + silent_for:
         return Check(ready=False, detail="Its last run lies in the future: a clock was wrong.", meta=meta)
-    if job.last_succeeded_at is None or job.last_succeeded_at < now - stale_after:
-        silent = job.last_started_at < now - stale_after
+    if job.last_succeeded_at is None or job.last_succeeded_at < now - silent_for:
+        silent = job.last_started_at < now - silent_for
         return Check(ready=False, detail="It is silent." if silent else "It fails.", meta=meta)
     # Its error text is for those who may see the admin.
     return Check(ready=True, detail="Its last run failed." if job.last_error else "It runs.", meta=meta)

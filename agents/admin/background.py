@@ -7,7 +7,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from agents.models import BackgroundJob
-from agents.selectors.overview import job_state
+from agents.selectors.jobs import job_state
 from controlplane.common.partitions import PARTITIONS_JOB, partitioned_tables, partitions
 from controlplane.console.admin import PageAdmin
 from controlplane.console.formatting import age, badge, cut, duration

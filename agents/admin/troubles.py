@@ -15,9 +15,11 @@ from agents.models.instance import Health
 from agents.selectors import overview
 from agents.selectors.census import Census, Group, census
 from agents.selectors.covers import Cover, covers
+from agents.selectors.jobs import JobState, unwell_jobs
 from agents.selectors.lag import Lag, failing_nodes_file, lagging, running_replicas
 from agents.selectors.orders_in_trouble import Orders, failed_orders, stuck_orders
-from agents.selectors.since import conflicts_since, drifted_since, unwell_since
+from agents.selectors.since import conflicts_since, drifted_since
+from agents.selectors.underway import UnderWay, under_way
 from controlplane.console.formatting import admin_url, badge, duration
 from tasks_app.models import Task
 
@@ -62,20 +64,20 @@ class Snapshot:
     stuck: list[Orders]
     failed: list[Orders]
     open_commands: int
-    jobs: list[tuple[BackgroundJob, str]]
+    jobs: list[tuple[BackgroundJob, JobState]]
     silent: list[Replica]
     lags: list[Lag]
     nodes_file: NodesFile | None
+    underway: UnderWay
     events: Mapping[bool, list[Any]] = field(default_factory=dict)
 
 
 def take(now: datetime) -> Snapshot:
-    """Read everything once: a dozen queries, whatever the size of the fleet."""
+    """Read everything once: a score of queries, whatever the size of the fleet."""
     counted = census(now)
-    for groups, since in ((counted.unwell, unwell_since), (counted.drifted, drifted_since)):
-        known = since([group.service_id for group in groups[:SHOWN]])
-        for group in groups[:SHOWN]:
-            group.since = known.get(group.service_id)
+    drifted = drifted_since([group.service_id for group in counted.drifted[:SHOWN]])
+    for group in counted.drifted[:SHOWN]:
+        group.since = drifted.get(group.service_id)
     running = running_replicas()
     failing = overview.failing_tasks(now=now)
     return Snapshot(
@@ -87,10 +89,11 @@ def take(now: datetime) -> Snapshot:
         stuck=stuck_orders(now=now),
         failed=failed_orders(now=now),
         open_commands=overview.open_commands().count(),
-        jobs=[(job, overview.job_state(job, now=now)) for job in overview.unwell_jobs(now=now)],
+        jobs=unwell_jobs(now=now),
         silent=[row for row in running if overview.process_state(row, now=now) == "silent"],
         lags=lagging([row for row in running if overview.process_state(row, now=now) == "running"]),
         nodes_file=failing_nodes_file(),
+        underway=under_way(now),
         events={known: list(overview.recent_events(administrator=known)) for known in (False, True)},
     )
 

@@ -140,6 +140,7 @@ def _grouped(now: datetime) -> Iterable[Mapping[str, Any]]:
             lately=Count("pk", filter=lately),
             since=Min("connectivity_changed_at", filter=lately),
             until=Max("connectivity_changed_at", filter=lately),
+            sick_since=Min("health_changed_at"),
             conflicts=Count("pk", filter=in_conflict(now)),
             conflict_at=Max("conflict_seen_at", filter=in_conflict(now)),
             told=Count("pk", filter=told),
@@ -169,8 +170,10 @@ def _offline(parts: list[Mapping[str, Any]]) -> _Found | None:
 
 def _unwell(parts: list[Mapping[str, Any]]) -> _Found | None:
     online = [part for part in parts if part["connectivity"] == Connectivity.ONLINE]
-    count = sum(part["count"] for part in online if part["health"] in UNWELL)
-    return (count, sum(part["count"] for part in online), None, None) if count else None
+    sick = [part for part in online if part["health"] in UNWELL]
+    count = sum(part["count"] for part in sick)
+    since = min((part["sick_since"] for part in sick if part["sick_since"]), default=None)
+    return (count, sum(part["count"] for part in online), since, None) if count else None
 
 
 def _drifted(parts: list[Mapping[str, Any]]) -> _Found | None:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db.models import Count, Max, Min, Q, QuerySet
 
-from agents.models import BackgroundJob, Command, Event, Replica
+from agents.models import Command, Event, Replica
 from agents.models.event import EventKind
 from agents.selectors.events import latest_possible, notable_events
 from agents.selectors.visibility import told_to
@@ -78,21 +78,6 @@ def failing_tasks(*, now: datetime, limit: int = TROUBLES_COUNTED) -> list[Faili
         )
         for row in rows
     ]
-
-
-def unwell_jobs(*, now: datetime) -> list[BackgroundJob]:
-    """Background jobs whose last run failed, or that did not succeed for READINESS_TASK_STALE_AFTER_S."""
-    return [job for job in BackgroundJob.objects.all() if job_state(job, now=now) not in {"ok", "never"}]
-
-
-def job_state(job: BackgroundJob, *, now: datetime) -> str:
-    """`ok`, `failing`, `overdue` or `never`."""
-    if job.last_failed_at and (job.last_succeeded_at is None or job.last_failed_at > job.last_succeeded_at):
-        return "failing"
-    if job.last_succeeded_at is None:
-        return "never" if job.last_started_at is None else "ok"
-    stale_after = timedelta(seconds=settings.READINESS_TASK_STALE_AFTER_S)
-    return "overdue" if job.last_succeeded_at < now - stale_after else "ok"
 
 
 def process_state(replica: Replica, *, now: datetime) -> str:

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.utils import timezone
-
 from agents.models import BackgroundJob, Command, FanOut, Removal
 from agents.selectors.fan_outs import command_counts, running
 
@@ -37,16 +35,14 @@ class UnderWay:
     removals: list[Removal]
     more_removals: int
     jobs: list[BackgroundJob]
-    at: datetime
 
     @property
     def is_empty(self) -> bool:
         return not (self.fan_outs or self.removals or self.jobs)
 
 
-def under_way() -> UnderWay:
+def under_way(now: datetime) -> UnderWay:
     """What is under way. Four queries, three where no order is."""
-    now = timezone.now()
     # Nothing that is not kept open by a command or a step of the portal is in either list: both are short.
     orders = list(running().select_related("service").defer("args").order_by("-created_at", "-id")[: 10 * SHOWN])
     removals = list(Removal.objects.filter(finished_at=None).order_by("-requested_at", "-id")[: 10 * SHOWN])
@@ -57,7 +53,6 @@ def under_way() -> UnderWay:
         removals=removals[:SHOWN],
         more_removals=max(0, len(removals) - SHOWN),
         jobs=list(jobs),
-        at=now,
     )
 
 

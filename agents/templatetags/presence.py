@@ -7,7 +7,6 @@ from django.utils.safestring import SafeString
 from agents import badges
 from agents.labels import Selector
 from agents.models import Instance
-from agents.selectors.underway import under_way
 
 register = template.Library()
 
@@ -35,4 +34,3 @@ register.simple_tag(badges.connectivity, name="connectivity_badge")
 register.simple_tag(badges.health, name="health_badge")
 register.simple_tag(badges.target, name="target_badge")
 register.simple_tag(badges.target_words, name="target_words")
-register.simple_tag(under_way, name="under_way")

@@ -2,22 +2,20 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
-from django.conf import settings
 from django.utils.translation import gettext
 from django_celery_beat.models import PeriodicTask
 
 from agents.models import BackgroundJob
+from agents.selectors.jobs import JobState, job_state
 from controlplane.celery import app as celery_app
 
-# A job that is scheduled more seldom than READINESS_TASK_STALE_AFTER_S allows may be silent for so many rounds.
-ROUNDS_MISSED: Final = 3
 # Schedules of people that are told one by one.
 OTHERS_SHOWN: Final = 50
 # Beat looks once a second; who waits for longer waits for a beat that does not run.
 OVERDUE_AFTER: Final = timedelta(minutes=1)
-JobState = Literal["ok", "failing", "overdue", "never", "off"]
+State: TypeAlias = JobState | Literal["off"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +25,13 @@ class Job:
     name: str
     is_own: bool
     schedule: str
-    state: JobState
+    state: State
     last_started_at: datetime | None
     last_succeeded_at: datetime | None
     next_at: datetime | None
     duration_ms: int | None
     last_failed_at: datetime | None
     last_error: str
-
-
-def stale_after(name: str) -> timedelta:
-    """For how long one of the portal's own jobs may be silent."""
-    every_s: float = celery_app.conf.beat_schedule[name]["schedule"]
-    return timedelta(seconds=max(settings.READINESS_TASK_STALE_AFTER_S, ROUNDS_MISSED * every_s))
 
 
 def own_jobs(now: datetime) -> list[Job]:
@@ -69,7 +61,7 @@ def _own_job(name: str, row: BackgroundJob | None, now: datetime) -> Job:
         name=name,
         is_own=True,
         schedule=_every(every),
-        state=_state(row, now, stale_after(name)),
+        state=job_state(row, now=now),
         last_started_at=row.last_started_at,
         last_succeeded_at=row.last_succeeded_at,
         next_at=next_at,
@@ -79,17 +71,9 @@ def _own_job(name: str, row: BackgroundJob | None, now: datetime) -> Job:
     )
 
 
-def _state(row: BackgroundJob, now: datetime, silent_for: timedelta) -> JobState:
-    if row.last_started_at is None:
-        return "never"
-    if row.last_error:
-        return "failing"
-    return "overdue" if (row.last_succeeded_at or row.last_started_at) < now - silent_for else "ok"
-
-
 def _other_job(row: PeriodicTask, now: datetime) -> Job:
     """Beat knows when it rang; whoever works on it tells nobody how that ended."""
-    state: JobState = "ok" if row.last_run_at else "never"
+    state: State = "ok" if row.last_run_at else "never"
     next_at, problem = None, ""
     if row.enabled and row.scheduler is not None:
         try:
