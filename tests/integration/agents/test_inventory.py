@@ -22,7 +22,7 @@ from tests.factories.agents import (
     SessionFactory,
 )
 from tests.integration.api_client import api_as
-from tests.integration.console import console_as, said, text_of, url
+from tests.integration.console import console_as, said, text_of
 
 pytestmark = pytest.mark.django_db
 NOW = timezone.now()
