@@ -5,6 +5,7 @@ Counts come from metric windows; those of the whole fleet from their rollups, wh
 A bucket in which nothing at all was reported is None: nobody knows what happened then, which is not nothing.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -167,6 +168,9 @@ def durations_by_instance(scope: Scope, started_at: datetime, ended_at: datetime
     return by_instance(_group(scope, started_at, ended_at))
 
 
+_reading: Final = threading.Lock()
+
+
 def _kept(scope: Scope, window: WorkWindow, read: Callable[[], LatencySeries]) -> LatencySeries:
     if not scope.is_fleet or not window.fleet_kept_s:
         return read()
@@ -174,8 +178,12 @@ def _kept(scope: Scope, window: WorkWindow, read: Callable[[], LatencySeries]) -
     key = f"work:{connection.settings_dict['NAME']}:latency:{window.key}:{scope.key}"
     kept: LatencySeries | None = cache.get(key)
     if kept is None:
-        kept = read()
-        cache.set(key, kept, window.fleet_kept_s)
+        # Of the pages that ask at once, one of a process reads it.
+        with _reading:
+            kept = cache.get(key)
+            if kept is None:
+                kept = read()
+                cache.set(key, kept, window.fleet_kept_s)
     return kept
 
 
