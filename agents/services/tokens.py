@@ -127,7 +127,7 @@ def check_stored_tokens(secrets_shown: Sequence[str], *, dialect: str) -> list[C
 
 def keep_awaited(credentials: Iterable[Credential]) -> None:
     """Take away the end of tokens that were waited for. Call it for those who are let in; it costs others nothing."""
-    awaited = {credential.token_id for credential in credentials if credential.is_awaited}
+    awaited = [each.token_id for each in credentials if each.is_awaited and each.token_id is not None]
     if awaited:
         _take_ends_away(AgentToken.objects.filter(pk__in=awaited, expires_unless_used=True).order_by("pk"))
 

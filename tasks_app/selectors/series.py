@@ -22,10 +22,17 @@ from django.db.models.functions import Cast, Greatest
 from agents.models import Instance, Service
 from agents.selectors.visibility import Environments, within
 from controlplane.common.database import TookTooLong, statements_within
-from controlplane.common.errors import Invalid
 from tasks_app.models import MetricWindow, Task, WorkRollup
 from tasks_app.models.rollup import HOUR_S, MINUTE_S
-from tasks_app.selectors.durations import Durations, Group, by_instance, duration_series, durations, sampled_series
+from tasks_app.selectors.durations import (
+    Durations,
+    Group,
+    by_instance,
+    duration_series,
+    durations,
+    sampled_series,
+    too_much_to_read,
+)
 from tasks_app.selectors.lookback import success_rate
 
 READ_MAX_MS: Final = 10_000
@@ -259,11 +266,7 @@ def _limited() -> Iterator[None]:
         with statements_within(READ_MAX_MS):
             yield
     except TookTooLong as error:
-        raise Invalid(
-            f"There is more to read than {READ_MAX_MS // 1000} s suffice for; "
-            "name a service or task, or ask for a shorter time.",
-            code="too_much_to_read",
-        ) from error
+        raise too_much_to_read() from error
 
 
 def _rolled_up(scope: Scope, started_at: datetime, ended_at: datetime, *, width_s: int) -> dict[int, Counts]:
