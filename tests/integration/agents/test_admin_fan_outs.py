@@ -361,7 +361,7 @@ def test_the_list_tells_for_whom_and_how_it_fares():
     page = text_of(client.get(url("agents_fanout_changelist"), {"q": "env=prod"}))
 
     assert "env=prod" in page
-    assert "1 Pending" in page
+    assert "1 Queued" in page
 
 
 def test_a_command_leads_to_its_fan_out():
