@@ -24,6 +24,7 @@ STREAM = "/api/v1/ui/stream"
 PAUSE_S, PAUSE_MAX_S = 1.0, 5.0
 PAUSE_PER_FETCH = 4.0
 JITTER_S = 0.3
+CATCH_UP_S = 1.5
 LIVE_WITHIN_S = 60.0
 _POLLER = re.compile(r"<[^>]*\bdata-poller\b[^>]*>")
 _ATTRIBUTE = re.compile(r'([\w-]+)="([^"]*)"')
@@ -141,7 +142,7 @@ class OpenPage:
         async for message in self._messages(f"{STREAM}?{watch}"):
             if message.get("state") == "live":
                 self.is_live.set()
-                self._happened.set()
+                asyncio.get_running_loop().call_later(random.uniform(0, CATCH_UP_S), self._happened.set)
             if message.get("channel") == "closed":
                 self._seen.problems.append(f"{self.path}: the stream was closed: {message.get('reason')}")
             if "event_id" in message:
@@ -155,7 +156,7 @@ class OpenPage:
         ended, pause_s = 0.0, PAUSE_S
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._happened.wait(), timeout=every_s + _jitter())
+                await asyncio.wait_for(self._happened.wait(), timeout=every_s * random.uniform(0.75, 1.25))
             await asyncio.sleep(max(_jitter(), ended + pause_s - time.monotonic()))
             self._happened.clear()
             waiting, self._waiting = self._waiting, []

@@ -28,6 +28,7 @@ from agents.gateways.onestep.consumer import agent_socket  # noqa: E402
 from agents.services.nodes_file import keep_nodes_file, leave_nodes_file  # noqa: E402
 from controlplane.access.declared import ensure_declared  # noqa: E402
 from controlplane.common.bodies import limit_bodies  # noqa: E402
+from controlplane.common.locals import unlock_locals  # noqa: E402
 from controlplane.common.rest.programs import REGISTRY_PREFIX  # noqa: E402
 from controlplane.common.serving import ThreadedHandler  # noqa: E402
 from controlplane.common.sockets import unknown_socket  # noqa: E402
@@ -69,6 +70,7 @@ async def lifespan(_scope: Scope, receive: Receive, send: Send) -> None:
 # As many as the pool has connections to the database: more would wait for one.
 HTTP_THREADS: int = settings.DATABASES["default"].get("OPTIONS", {}).get("pool", {}).get("max_size", 16)
 
+unlock_locals()
 pages = ThreadedHandler(threads=HTTP_THREADS)
 # On the server's own event loop: they tell of its hub, and must answer while all threads wait for the database.
 _probes = ASGIHandler()

@@ -11,7 +11,7 @@ from agents.admin.connect import connect_live, connect_page
 from agents.admin.event_list import event_chart, event_facets, event_new
 from agents.admin.fan_out_form import send_view
 from agents.admin.home import live_home
-from agents.admin.inventory import archive_chosen, inventory_page
+from agents.admin.inventory import archive_chosen, capabilities_part, inventory_page, suspects_part
 from agents.admin.saved_views import change_saved_view, delete_saved_view, save_list_view
 from agents.admin.selectors import selector_known, selector_lab, selector_matches
 from agents.gateways.argus.views import unknown as unknown_in_registry
@@ -53,6 +53,8 @@ urlpatterns = [
     path("admin/connect/", admin.site.admin_view(connect_page), name="connect"),
     path("admin/connect/live/", admin.site.admin_view(connect_live), name="connect_live"),
     path("admin/inventory/", admin.site.admin_view(inventory_page), name="inventory"),
+    path("admin/inventory/capabilities/", admin.site.admin_view(capabilities_part), name="inventory_capabilities"),
+    path("admin/inventory/suspects/", admin.site.admin_view(suspects_part), name="inventory_suspects"),
     path("admin/inventory/archive/", admin.site.admin_view(archive_chosen), name="inventory_archive"),
     path("admin/charts/work/", admin.site.admin_view(work_chart), name="chart_work"),
     path("admin/selectors/", admin.site.admin_view(selector_lab), name="selector_lab"),

@@ -67,6 +67,7 @@ class FanOutAdmin(HistoryAdmin, PageAdmin):
         ("service", AutocompleteSelectFilter),
     )
     search_fields = ("selector", "=group_name", "task_name", "created_by_name", "reason")
+    date_hierarchy = "created_at"
     page_template = "admin/agents/fanout/page.html"
     # The targets of each are counted anew, and one has thousands.
     list_per_page = 20

@@ -49,6 +49,7 @@ from agents.selectors.census import UNWELL
 from agents.selectors.events import notable_events
 from agents.selectors.facts import TEXT_MAX, known_facts
 from agents.selectors.groups import GroupUnknown, selector_of
+from agents.selectors.instances import named_like
 from agents.selectors.presence import Presence, conflict_state, presence, presences
 from agents.selectors.targets import TargetState
 from agents.words import end_reason
@@ -94,6 +95,13 @@ class InstanceAdmin(LabelsMixin, BulkCommandMixin, InstanceArchivingAdmin):
     actions: tuple[str, ...] = (*BulkCommandMixin.actions, "set_labels", "archive_selected", "restore_selected")
     page_template = "admin/agents/instance/page.html"
     list_before_template = "admin/agents/instance/list_before.html"
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Instance], search_term: str
+    ) -> tuple[QuerySet[Instance], bool]:
+        if self._id_of(search_term) is not None:
+            return super().get_search_results(request, queryset, search_term)
+        return named_like(queryset, search_term.split()), False
 
     @admin.display(description=_("Instance"), ordering="node_name")
     def name(self, row: Instance) -> SafeString:

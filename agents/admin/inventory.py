@@ -45,17 +45,10 @@ TITLES = {
 
 
 def inventory_page(request: HttpRequest) -> HttpResponse:
-    """About fifteen statements, whatever the size of the fleet."""
-    if not request.user.has_perm("agents.view_instance"):
-        raise PermissionDenied
-    asked = _asked(request)
-    scope = _scope(request, asked)
-    request.current_app = admin.site.name
+    """What the fleet is made of: three statements, whatever its size. The other parts are fetched once it is shown."""
+    asked, scope = _entered(request)
     composition = Composition(scope)
     drift_count, drifted = composition.drifts()
-    able = capabilities(scope)
-    stale_count, stale_ones = stale(scope, now=timezone.now())
-    duplicate_count, groups = duplicates(scope)
     context = {
         **admin.site.each_context(request),
         "title": _("Inventory"),
@@ -71,9 +64,29 @@ def inventory_page(request: HttpRequest) -> HttpResponse:
         "drift_count": drift_count,
         "drifts": drifted[:DRIFTS_SHOWN],
         "more_drifts": max(0, drift_count - DRIFTS_SHOWN),
+    }
+    return TemplateResponse(request, "admin/inventory/page.html", context)
+
+
+def capabilities_part(request: HttpRequest) -> HttpResponse:
+    """What the sessions accept, and who lacks what its service has."""
+    _asked_for, scope = _entered(request, complains=False)
+    able = capabilities(scope)
+    context = {
         "able": able,
         "lacking": able.lacking[:LACKING_SHOWN],
         "more_lacking": max(0, able.lacking_count - LACKING_SHOWN),
+    }
+    return TemplateResponse(request, "admin/inventory/capabilities.html", context)
+
+
+def suspects_part(request: HttpRequest) -> HttpResponse:
+    """Who may be gone, or there twice."""
+    asked, scope = _entered(request, complains=False)
+    stale_count, stale_ones = stale(scope, now=timezone.now())
+    duplicate_count, groups = duplicates(scope)
+    context = {
+        "query": _query(asked),
         "stale_count": stale_count,
         "stale": [_told(each, instance=each.instance) for each in stale_ones[:STALE_SHOWN]],
         "more_stale": max(0, stale_count - STALE_SHOWN),
@@ -82,7 +95,24 @@ def inventory_page(request: HttpRequest) -> HttpResponse:
         "more_duplicates": max(0, duplicate_count - DUPLICATES_SHOWN),
         "may_archive": may_command(request, destructive=False),
     }
-    return TemplateResponse(request, "admin/inventory.html", context)
+    return TemplateResponse(request, "admin/inventory/suspects.html", context)
+
+
+def _entered(request: HttpRequest, *, complains: bool = True) -> tuple[dict[str, str], Scope]:
+    """What was asked for and what that is of the fleet, for whoever may see it. Raises PermissionDenied.
+
+    It is nothing of the fleet where the selector or the group cannot be read, which the page says.
+    """
+    if not request.user.has_perm("agents.view_instance"):
+        raise PermissionDenied
+    asked = _asked(request)
+    request.current_app = admin.site.name
+    try:
+        return asked, _scope(asked)
+    except (SelectorInvalid, GroupUnknown) as error:
+        if complains:
+            messages.error(request, str(error))
+        return asked, Scope(environments=())
 
 
 def archive_chosen(request: HttpRequest) -> HttpResponse:
@@ -118,7 +148,7 @@ def archive_chosen(request: HttpRequest) -> HttpResponse:
         "action": f"{reverse('inventory_archive')}{query}",
         "back": back,
     }
-    return TemplateResponse(request, "admin/inventory_archive.html", context)
+    return TemplateResponse(request, "admin/inventory/archive.html", context)
 
 
 def _chosen(request: HttpRequest) -> list[uuid.UUID]:
@@ -137,14 +167,10 @@ def _asked(request: HttpRequest) -> dict[str, str]:
     return asked if asked["dialect"] in Dialect.values else asked | {"dialect": ""}
 
 
-def _scope(request: HttpRequest, asked: Mapping[str, str]) -> Scope:
-    """Nothing of the fleet where the selector or the group cannot be read; the page says why."""
+def _scope(asked: Mapping[str, str]) -> Scope:
+    """Raises SelectorInvalid and GroupUnknown."""
     read: tuple[tuple[str, Callable[[str], Selector]], ...] = (("selector", parse), ("group", selector_of))
-    try:
-        selectors = tuple(reads(asked[name]) for name, reads in read if asked[name])
-    except (SelectorInvalid, GroupUnknown) as error:
-        messages.error(request, str(error))
-        return Scope(environments=())
+    selectors = tuple(reads(asked[name]) for name, reads in read if asked[name])
     return Scope(dialect=asked["dialect"], environment=asked["environment"], selectors=selectors)
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from django import forms
 from django.conf import settings
@@ -317,15 +317,20 @@ class OrderForm(forms.Form):
         self.add_error(name if name in self.fields else None, str(error))
 
 
+_NAMES: Final = ("kind", "task_name", "limit", "payload", "reason", "timeout_s")
+
+
 def prefilled(request: HttpRequest) -> dict[str, str]:
     """Initial values of an OrderForm from the query string: buttons and the step-up login lead here with them."""
-    names = ("kind", "task_name", "limit", "payload", "reason", "timeout_s")
-    return {name: value for name in names if (value := request.GET.get(name))}
+    return {name: value for name in _NAMES if (value := request.GET.get(name))}
 
 
 def typed(request: HttpRequest) -> dict[str, str]:
-    """What was typed into an OrderForm, short enough for the query string of the way back from the step-up login."""
-    names = ("kind", "task_name", "limit", "payload", "reason", "timeout_s")
+    """What was typed into an OrderForm, short enough for the query string of the way back from the step-up login.
+
+    Payloads may hold what no log of addresses should: orders that ask for a login have none.
+    """
+    names = [name for name in _NAMES if name != "payload" or request.POST.get("kind") not in DESTRUCTIVE_KINDS]
     return {name: value for name in names if (value := request.POST.get(name)) and len(value) <= 2000}
 
 

@@ -51,8 +51,8 @@ class Command(models.Model):
     """One order to one instance. Status moves only by conditional update, in agents.services.commands."""
 
     class Status(models.TextChoices):
-        PENDING = "pending", _("Pending")
-        DISPATCHED = "dispatched", _("Dispatched")
+        PENDING = "pending", _("Queued")
+        DISPATCHED = "dispatched", _("Sent")
         ACCEPTED = "accepted", _("Accepted")
         EXPIRED = "expired", _("Expired")
         REJECTED = "rejected", _("Rejected")

@@ -39,7 +39,7 @@ class EventKind(models.TextChoices):
     NODES_FILE_RECOVERED = "nodes_file.recovered", _("nodes.json written again")
     INGEST_REJECTED = "ingest.rejected", _("Records rejected")
     COMMAND_QUEUED = "command.queued", _("Command queued")
-    COMMAND_DISPATCHED = "command.dispatched", _("Command dispatched")
+    COMMAND_DISPATCHED = "command.dispatched", _("Command sent")
     COMMAND_ACCEPTED = "command.accepted", _("Command accepted")
     COMMAND_REJECTED = "command.rejected", _("Command rejected")
     COMMAND_SUCCEEDED = "command.succeeded", _("Command succeeded")

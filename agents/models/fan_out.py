@@ -81,7 +81,7 @@ class FanOutTarget(models.Model):
     """What became of the order at one instance at that moment; what came of its command stands in the command."""
 
     class Outcome(models.TextChoices):
-        DISPATCHED = "dispatched", _("Dispatched")
+        DISPATCHED = "dispatched", _("Sent")
         QUEUED = "queued", _("Queued")
         SKIPPED = "skipped", _("Skipped")
         REJECTED = "rejected", _("Rejected")

@@ -1,11 +1,11 @@
 """How many events there are of what, at a bounded cost: never by reading a long history from end to end.
 
 Counts are of the newest COUNTED_MAX events that match, of a search SEARCHED_MAX: to look into the texts of an event
-takes ten times as long as to count it. Bars over time are exact where there are no more than that;
+takes ten times as long as to count it. Bars over time are exact where there are no more than EXACT_MAX;
 else each is reckoned from the newest BAR_MAX events of its span, by how much of the span they take.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -14,14 +14,16 @@ from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F, Func, IntegerField, QuerySet
+from django.db.models.expressions import RawSQL
 
 from agents.models import Event
 from agents.models.event import NOTABLE
 from controlplane.common.database import read_in_order
 
-COUNTED_MAX: Final = 10_000
+COUNTED_MAX: Final = 5_000
 SEARCHED_MAX: Final = 2_000
-BAR_MAX: Final = 100
+EXACT_MAX: Final = 2_000
+BAR_MAX: Final = 60
 BARS: Final = 32
 NEW_MAX: Final = 1000
 # What a facet can be of: a column of the counted rows, by its public name.
@@ -106,11 +108,11 @@ def counts_of(rows: QuerySet[Event], facets: Sequence[str] = FACETS, *, is_searc
 
 
 def bars_of(rows: QuerySet[Event], begin: datetime, end: datetime, *, is_searched: bool = False) -> Bars:
-    """Events by level from `begin` to `end`. One statement, or three where there are more than COUNTED_MAX.
+    """Events by level from `begin` to `end`. One statement, or three where there are more than EXACT_MAX.
 
     Of a search (`is_searched`) that finds more, older spans stay unknown: each look at a span would search anew.
     """
-    width, most = (end - begin) / BARS, counted_max(is_searched=is_searched)
+    width, most = (end - begin) / BARS, SEARCHED_MAX if is_searched else EXACT_MAX
     begins = [begin + width * place for place in range(BARS)]
     rows = rows.filter(occurred_at__gte=begin, occurred_at__lt=end)
     spans = newest(rows).select_related(None).annotate(span=_Span("occurred_at", begin, width.total_seconds()))
@@ -134,19 +136,9 @@ def _reckoned(rows: QuerySet[Event], begins: Sequence[datetime], width: timedelt
     Within a transaction of PostgreSQL's the index is read in its order: the rows of spans are known to be many.
     """
     read_in_order()
-    arms: list[str] = []
-    params: list[Any] = []
-    for place, begin in enumerate(begins):
-        span = newest(rows.filter(occurred_at__gte=begin, occurred_at__lt=begin + width)).select_related(None)
-        for arm, part in enumerate((span.filter(NOTABLE), span.exclude(NOTABLE))):
-            sql, given = part.values("level", "occurred_at")[:BAR_MAX].query.sql_with_params()
-            arms.append(
-                f"SELECT {place} AS place, {arm} AS arm, level, count(*) AS n, min(occurred_at) AS oldest "  # noqa: S608
-                f"FROM (SELECT * FROM ({sql}) AS newest) AS probed GROUP BY level"
-            )
-            params += given
+    statement, params = _PROBES[connection.vendor](rows, begins, width)
     with connection.cursor() as cursor:
-        cursor.execute(" UNION ALL ".join(arms), params)
+        cursor.execute(statement, params)
         found = cursor.fetchall()
     by_level: dict[str, list[float | None]] = {level: [0.0] * len(begins) for level in Event.Level.values}
     totals: dict[tuple[int, int], tuple[int, datetime]] = {}
@@ -160,6 +152,50 @@ def _reckoned(rows: QuerySet[Event], begins: Sequence[datetime], width: timedelt
         line = by_level[level]
         line[place] = round((line[place] or 0.0) + count * share)
     return by_level
+
+
+_Sql = tuple[str, list[Any]]
+_COUNTED: Final = "level, count(*) AS n, min(occurred_at) AS oldest"
+
+
+def _probes_of_all(rows: QuerySet[Event], begins: Sequence[datetime], width: timedelta) -> _Sql:
+    """One subquery for all spans: PostgreSQL plans it once, where each of its own would take as long as reading it."""
+    span = "(%s::timestamptz + spans.place * %s::interval)"
+    begin = RawSQL(span, [begins[0], width])  # noqa: S611 -- values are parameters
+    end = RawSQL(span, [begins[0] + width, width])  # noqa: S611 -- values are parameters
+    arms, params = [], []
+    for arm, (sql, given) in enumerate(_newest_of_span(rows.filter(occurred_at__gte=begin, occurred_at__lt=end))):
+        arms.append(
+            f"SELECT spans.place, {arm} AS arm, {_COUNTED} FROM generate_series(0, {len(begins) - 1}) AS spans(place), "  # noqa: S608
+            f"LATERAL ({sql}) AS newest GROUP BY 1, 2, 3"
+        )
+        params += given
+    return " UNION ALL ".join(arms), params
+
+
+def _probes_of_each(rows: QuerySet[Event], begins: Sequence[datetime], width: timedelta) -> _Sql:
+    """The same where no subquery can ask for what is outside of it."""
+    arms, params = [], []
+    for place, begin in enumerate(begins):
+        of_span = rows.filter(occurred_at__gte=begin, occurred_at__lt=begin + width)
+        for arm, (sql, given) in enumerate(_newest_of_span(of_span)):
+            arms.append(
+                f"SELECT {place} AS place, {arm} AS arm, {_COUNTED} "  # noqa: S608 -- Django's own SQL
+                f"FROM (SELECT * FROM ({sql}) AS newest) AS probed GROUP BY level"
+            )
+            params += given
+    return " UNION ALL ".join(arms), params
+
+
+def _newest_of_span(rows: QuerySet[Event]) -> Iterator[_Sql]:
+    """BAR_MAX events at most: of what is notable, and of routine."""
+    span = newest(rows).select_related(None)
+    for part in (span.filter(NOTABLE), span.exclude(NOTABLE)):
+        sql, params = part.values("level", "occurred_at")[:BAR_MAX].query.sql_with_params()
+        yield sql, list(params)
+
+
+_PROBES: Final = {"postgresql": _probes_of_all, "sqlite": _probes_of_each}
 
 
 def _moment(value: Any) -> datetime:

@@ -22,7 +22,7 @@ from agents.services.instances import FACT_COLUMNS, describe_instance, describe_
 from agents.services.inventory import facts_of_hello, write_changed_facts
 from agents.services.replicas import dead_replicas
 from agents.services.reports import Hello
-from agents.services.tokens import Credential
+from agents.services.tokens import Credential, keep_awaited
 from controlplane.common.bulk import update_from_values
 from controlplane.common.hints import hint_replicas
 
@@ -149,6 +149,7 @@ class _OpeningRound:
             for opening, instance, _session in let_in
         )
         record_events(self._events)
+        keep_awaited(opening.credential for opening, _instance, _session in let_in)
         opened = {
             instance.pk: OpenedSession(
                 session.pk,

@@ -2,13 +2,14 @@
 
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from agents.models import AgentToken, Session
@@ -28,10 +29,14 @@ LAST_USED_EVERY = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a shown token allows. `token_id` is None for a token of the environment, which allows everything."""
+    """What a shown token allows. `token_id` is None for a token of the environment, which allows everything.
+
+    One that `is_awaited` has an end until the first agent came in with it: see `keep_awaited`.
+    """
 
     token_id: int | None
     environments: tuple[str, ...] = ()
+    is_awaited: bool = False
 
     def speaks_for(self, environment: str) -> bool:
         return not self.environments or environment in self.environments
@@ -49,7 +54,7 @@ def create_agent_token(
 ) -> tuple[AgentToken, str]:
     """Make a token; returns the row and the secret, which nobody can read again.
 
-    With `unless_used` its first use takes its end away, so that an agent that came in time is not cut off later.
+    With `unless_used` the first agent that is let in with it takes its end away: who came in time is not cut off later.
     """
     secret = SECRET_PREFIX + secrets.token_urlsafe(32)
     token = AgentToken.objects.create(
@@ -113,21 +118,27 @@ def check_stored_tokens(secrets_shown: Sequence[str], *, dialect: str) -> list[C
     ]
     if stale:
         AgentToken.objects.filter(pk__in=stale).update(last_used_at=now)
-    if any(token.expires_unless_used for token in usable.values()):
-        _keep([token for token in usable.values() if token.expires_unless_used])
-    return [
-        Credential(token_id=token.pk, environments=tuple(token.environments)) if (token := usable.get(shown)) else None
-        for shown in hashes
-    ]
+    credentials = {
+        shown: Credential(token.pk, tuple(token.environments), is_awaited=token.expires_unless_used)
+        for shown, token in usable.items()
+    }
+    return [credentials.get(shown) for shown in hashes]
+
+
+def keep_awaited(credentials: Iterable[Credential]) -> None:
+    """Take away the end of tokens that were waited for. Call it for those who are let in; it costs others nothing."""
+    awaited = [each.token_id for each in credentials if each.is_awaited and each.token_id is not None]
+    if awaited:
+        _take_ends_away(AgentToken.objects.filter(pk__in=awaited, expires_unless_used=True).order_by("pk"))
 
 
 @transaction.atomic
-def _keep(tokens: Sequence[AgentToken]) -> None:
-    """Take away the end of tokens that were waited for; each is used for the first time once."""
+def _take_ends_away(tokens: QuerySet[AgentToken]) -> None:
+    """With an event for each, told by whoever is the first."""
     for token in tokens:
-        waited_for = AgentToken.objects.filter(pk=token.pk, expires_unless_used=True)
         before = snapshot(token)
-        if waited_for.update(expires_at=None, expires_unless_used=False):
+        still = AgentToken.objects.filter(pk=token.pk, expires_unless_used=True)
+        if still.update(expires_at=None, expires_unless_used=False):
             token.expires_at, token.expires_unless_used = None, False
             what = difference(before, snapshot(token))
             record_changes([change_of(ChangeKind.CHANGED, token, actor=SYSTEM, what=what)])

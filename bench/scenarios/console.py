@@ -44,7 +44,8 @@ EVENTS: Final = (
     "since=30d&task_name=nobodys", "since=30d&actor=nobody",
 )  # fmt: skip
 PAGES: Final = (
-    "", "live/", "inventory/", "inventory/?environment=prod", "selectors/", "selectors/known/",
+    "", "live/", "inventory/", "inventory/?environment=prod", "inventory/capabilities/", "inventory/suspects/",
+    "selectors/", "selectors/known/",
     "selectors/matches/?selector=portal%2Fenvironment%3Dprod", "selectors/matches/?selector=region%3Deu%2Ccores%3E8",
     "search/?s=service-1&extended=1", "search/?s=nothing&extended=1",
 )  # fmt: skip

@@ -49,6 +49,8 @@ PAGES: Final[Mapping[str, Mapping[str, Rule]]] = {
     "admin/fan-outs/send/": {"GET": Role.OPERATOR, "POST": Role.OPERATOR},
     APP_LIST: STAFF,
     "admin/inventory/": {"GET": Role.VIEWER},
+    "admin/inventory/capabilities/": {"GET": Role.VIEWER},
+    "admin/inventory/suspects/": {"GET": Role.VIEWER},
     "admin/inventory/archive/": {"POST": Role.OPERATOR},
     "admin/system/": {"GET": Role.ADMIN},
     "admin/system/live/": {"GET": Role.ADMIN},

@@ -7,11 +7,12 @@ from agents import history, words
 from agents.models import Command
 from agents.models.command import CommandKind
 from controlplane.common.changes import subject_of
-from controlplane.console import formatting, zones
+from controlplane.console import formatting, title, zones
 
 register = template.Library()
 
 register.simple_tag(formatting.badge, name="badge")
+register.simple_tag(title.console_title, takes_context=True, name="console_title")
 register.simple_tag(formatting.admin_url, name="admin_url")
 register.filter("age", formatting.age)
 register.filter("clock", formatting.clock)

@@ -1,8 +1,9 @@
 // Draws the figures of templates/admin/console/chart.html with uPlot, and writes them as a table for whoever reads no picture.
 //
 // <figure data-chart="URL" data-chart-kind="bars" data-chart-every="15" data-chart-brush>: the URL answers chart_response() of
-// controlplane/console/charts.py. Bars of several lines stand on each other. With data-chart-brush a dragged range is told as
-// the bubbling event console:brush, whose detail has `from` and `to` as ISO times, and `from_s` and `to_s` in epoch seconds.
+// controlplane/console/charts.py. Bars of several lines stand on each other. With data-chart-brush a range that is dragged,
+// tapped or chosen by keys is told as the bubbling event console:brush, whose detail has `from` and `to` as ISO times, and
+// `from_s` and `to_s` in epoch seconds.
 (() => {
   "use strict";
 
@@ -83,6 +84,7 @@
     isAsking = false;
     isFailing = false;
     hidden = new Set();
+    anchor = null;
 
     constructor(figure) {
       this.figure = figure;
@@ -97,6 +99,10 @@
       this.details = this.table?.closest("details");
       this.observer = new ResizeObserver(() => this.fit());
       this.observer.observe(figure);
+      if (figure.hasAttribute("data-chart-brush")) {
+        this.canvas.addEventListener("keydown", (event) => this.keyed(event));
+        this.canvas.addEventListener("pointerup", (event) => this.tapped(event));
+      }
       this.ask();
     }
 
@@ -343,12 +349,63 @@
       const { left, width } = plot.select;
       if (width < 3) return;
       const seconds = [left, left + width].map((place) => plot.posToVal(place, "x"));
-      plot.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
+      this.unselect();
       // Whole buckets: the first and the last that the range touches.
       const size = this.figures.width_s || 1;
       const first = this.figures.times[0];
-      const from_s = first + Math.floor((seconds[0] - first) / size) * size;
-      const to_s = first + Math.ceil((seconds[1] - first) / size) * size;
+      this.choose(first + Math.floor((seconds[0] - first) / size) * size, first + Math.ceil((seconds[1] - first) / size) * size);
+    }
+
+    unselect() {
+      this.anchor = null;
+      this.plot?.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
+    }
+
+    // Arrows go from bar to bar, with Shift they take the bars between along, Enter chooses what they took.
+    keyed(event) {
+      if (!this.plot || event.altKey || event.ctrlKey || event.metaKey) return;
+      const { times, width_s } = this.figures;
+      const at = this.plot.cursor.idx ?? times.length - 1;
+      const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: times.length - 1 }[event.key];
+      if (to !== undefined) {
+        const anchor = event.shiftKey ? this.anchor ?? at : null;
+        this.unselect();
+        this.anchor = anchor;
+        this.point(Math.min(Math.max(to, 0), times.length - 1));
+      } else if (event.key === "Enter") {
+        const ends = [at, this.anchor ?? at].sort((one, other) => one - other);
+        this.unselect();
+        this.choose(times[ends[0]], times[ends[1]] + (width_s || 1));
+      } else if (event.key === "Escape") {
+        this.unselect();
+        this.plot.setCursor({ left: -10, top: -10 });
+      } else return;
+      event.preventDefault();
+    }
+
+    point(at) {
+      const { plot, figures: { times, width_s } } = this;
+      const place = (seconds) => plot.valToPos(seconds, "x");
+      plot.setCursor({ left: place(times[at] + (width_s || 0) / 2), top: 0 });
+      // The cursor takes the nearest beginning, which may be that of the next bar.
+      plot.cursor.idx = at;
+      this.fillLegend();
+      if (this.anchor === null || this.anchor === undefined) return;
+      const [from, to] = [at, this.anchor].sort((one, other) => one - other);
+      const left = place(times[from]);
+      plot.setSelect({ left, width: place(times[to] + (width_s || 0)) - left, top: 0, height: plot.over.clientHeight }, false);
+    }
+
+    // A finger cannot drag over bars without moving the page: it chooses the one that it touches.
+    tapped(event) {
+      if (event.pointerType === "mouse" || !this.plot) return;
+      const { times, width_s } = this.figures;
+      const seconds = this.plot.posToVal(event.clientX - this.plot.over.getBoundingClientRect().left, "x");
+      const at = times.findLastIndex((time) => time <= seconds);
+      if (at >= 0 && seconds < times[at] + (width_s || 1)) this.choose(times[at], times[at] + (width_s || 1));
+    }
+
+    choose(from_s, to_s) {
       const iso = (value) => new Date(value * 1000).toISOString();
       this.figure.dispatchEvent(new CustomEvent("console:brush", { bubbles: true, detail: { from: iso(from_s), to: iso(to_s), from_s, to_s } }));
     }

@@ -7,8 +7,10 @@
   // Between two fetches of a part: at least so long, and longer where the portal takes long to answer.
   const PAUSE_MS = 1000;
   const PAUSE_MAX_MS = 5000;
-  // So that the pages of many people do not all ask in the same moment.
+  // So that the pages of many people do not all ask in the same moment: for what happened, and for what may have happened
+  // while a portal that is back could not tell.
   const JITTER_MS = 300;
+  const CATCH_UP_MS = 1500;
   // The stream tells every 15 s that it lives; what is silent for longer is gone.
   const SILENT_MS = 20000;
   // A tab that is out of sight for so long gives its connection back: a browser has six to a portal.
@@ -20,6 +22,8 @@
   const words = Console.words;
   const pollers = new WeakMap();
   const jitter = () => Math.random() * JITTER_MS;
+  // Pages that were opened at once drift apart.
+  const around = (ms) => ms * (0.75 + Math.random() / 2);
   const current = () => document.querySelector("[data-poller]");
 
   // Reads server-sent events by fetch, not by EventSource: only so are the keepalives seen, without which a dead
@@ -53,7 +57,7 @@
         }
         if (abort.signal.aborted) break;
         this.on.dropped();
-        await new Promise((go) => window.setTimeout(go, waitMs * (0.75 + Math.random() / 2)));
+        await new Promise((go) => window.setTimeout(go, around(waitMs)));
       }
       if (this.abort === abort) this.abort = null;
     }
@@ -132,6 +136,7 @@
     startedAt = 0;
     pauseMs = PAUSE_MS;
     timer = 0;
+    askAt = 0;
     isAsking = false;
     isWanted = false;
     isDone = false;
@@ -146,7 +151,7 @@
     constructor(poller) {
       this.poller = poller;
       this.everyMs = 1000 * (Number(poller.dataset.every) || 10);
-      this.nextLookAt = Date.now() + this.everyMs + jitter();
+      this.nextLookAt = Date.now() + around(this.everyMs);
       if (!poller.dataset.watch) return;
       this.source = new Stream(poller.dataset.watch, {
         message: (message) => this.told(message),
@@ -170,7 +175,7 @@
         if (message.state === "paused") this.pause(Date.parse(message.since) - (Console.now() - Date.now()) || Date.now(), message.reason);
         else {
           // What happened before the stream ran, or while it did not, is fetched now.
-          if (message.state === "live" && this.stream !== "live") this.want();
+          if (message.state === "live" && this.stream !== "live") this.want(Math.random() * CATCH_UP_MS);
           this.stream = message.state;
         }
       } else if (message.channel === "closed") this.pause(Date.now(), "connection");
@@ -184,14 +189,18 @@
       [this.stream, this.reason] = ["paused", reason];
     }
 
-    // At most once at a time and once a second, however many ask.
-    want() {
+    // At most once at a time and once a second, however many ask; the soonest of them counts.
+    want(withinMs = jitter()) {
       if (this.isDone || document.hidden) return;
-      if (this.isAsking) this.isWanted = true;
-      else if (!this.timer) {
-        const wait = Math.max(jitter(), this.endedAt + this.pauseMs - Date.now());
-        this.timer = window.setTimeout(() => this.ask(), wait);
+      if (this.isAsking) {
+        this.isWanted = true;
+        return;
       }
+      const at = Math.max(Date.now() + withinMs, this.endedAt + this.pauseMs);
+      if (this.timer && this.askAt <= at) return;
+      window.clearTimeout(this.timer);
+      this.askAt = at;
+      this.timer = window.setTimeout(() => this.ask(), at - Date.now());
     }
 
     ask() {
@@ -207,7 +216,7 @@
 
     asked() {
       [this.isAsking, this.startedAt] = [true, Date.now()];
-      this.nextLookAt = Date.now() + this.everyMs + jitter();
+      this.nextLookAt = Date.now() + around(this.everyMs);
     }
 
     ended(isGood) {
@@ -233,7 +242,7 @@
       // A request that htmx dropped tells nothing.
       if (this.isAsking && Date.now() - this.startedAt > 30000) this.ended(false);
       if (!document.hidden && Date.now() >= this.nextLookAt && !this.isAsking) {
-        this.nextLookAt = Date.now() + this.everyMs + jitter();
+        this.nextLookAt = Date.now() + around(this.everyMs);
         this.want();
       }
       this.show();

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from django.utils.translation import gettext
+
 ALIASES: Final[Mapping[str, str]] = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
@@ -80,7 +82,7 @@ def parse_cron(expression: str) -> Cron:
     text = expression.strip()
     fields = ALIASES.get(text.lower(), text).split()
     if len(fields) != 5:
-        raise ScheduleInvalid("a cron expression has five fields")
+        raise ScheduleInvalid(gettext("a cron expression has five fields"))
     minute, hour, day, month, weekday = fields
     return Cron(
         minutes=tuple(sorted(_values(minute, 0, 59))),
@@ -104,7 +106,7 @@ def _part(part: str, least: int, most: int, names: Mapping[str, int]) -> range:
     base, slash, step_text = part.partition("/")
     step = _whole(step_text) if slash else 1
     if step < 1:
-        raise ScheduleInvalid(f"the step of {part!r} is below 1")
+        raise ScheduleInvalid(gettext("the step of “%s” is below 1") % part)
     first_text, dash, last_text = base.partition("-")
     if base == "*":
         first, last = least, most
@@ -114,7 +116,7 @@ def _part(part: str, least: int, most: int, names: Mapping[str, int]) -> range:
         first = _value(base, least, most, names)
         last = most if slash else first
     if first > last:
-        raise ScheduleInvalid(f"{part!r} ends before it begins")
+        raise ScheduleInvalid(gettext("“%s” ends before it begins") % part)
     return range(first, last + 1, step)
 
 
@@ -124,7 +126,9 @@ def _value(text: str, least: int, most: int, names: Mapping[str, int]) -> int:
         # However it is written: 07 is a Sunday too.
         value = 0 if value == 7 else value
     if not least <= value <= most:
-        raise ScheduleInvalid(f"{text!r} is not between {least} and {most}")
+        raise ScheduleInvalid(
+            gettext("“%(text)s” is not between %(least)d and %(most)d") % {"text": text, "least": least, "most": most}
+        )
     return value
 
 
@@ -132,4 +136,4 @@ def _whole(text: str) -> int:
     try:
         return int(text)
     except ValueError as error:
-        raise ScheduleInvalid(f"{text!r} is no number") from error
+        raise ScheduleInvalid(gettext("“%s” is no number") % text) from error

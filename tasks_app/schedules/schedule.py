@@ -13,6 +13,8 @@ from math import isfinite
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from django.utils.translation import gettext
+
 from tasks_app.schedules.cron import Cron, ScheduleInvalid, parse_cron
 
 SCHEDULED_KINDS: Final = ("cron", "interval")
@@ -82,13 +84,13 @@ def schedule_of(source_kind: str, config: Mapping[str, Any] | None) -> Schedule 
     if source_kind == "cron":
         expression = told.get("expression")
         if not isinstance(expression, str):
-            raise ScheduleInvalid("the agent did not tell the cron expression")
+            raise ScheduleInvalid(gettext("the agent did not tell the cron expression"))
         return Schedule(cron=parse_cron(expression), **shared)
     seconds = told.get("seconds")
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not isfinite(seconds):
-        raise ScheduleInvalid("the agent did not tell the interval")
+        raise ScheduleInvalid(gettext("the agent did not tell the interval"))
     if not 0 < seconds <= _LONGEST_S or not timedelta(seconds=seconds):
-        raise ScheduleInvalid(f"no interval of {seconds} s can be told ahead")
+        raise ScheduleInvalid(gettext("no interval of %s s can be told ahead") % seconds)
     return Schedule(every=timedelta(seconds=seconds), **shared)
 
 
@@ -126,7 +128,7 @@ def _slot(wall: datetime, zone: tzinfo) -> Slot:
 
 def _zone(name: object) -> tzinfo:
     if not isinstance(name, str) or not name.strip():
-        raise ScheduleInvalid("the agent did not tell its time zone")
+        raise ScheduleInvalid(gettext("the agent did not tell its time zone"))
     name = name.strip()
     if found := _DISTANCE.fullmatch(name):
         away = timedelta(hours=int(found["hours"]), minutes=int(found["minutes"] or 0))
@@ -135,4 +137,4 @@ def _zone(name: object) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (ValueError, KeyError, OSError) as error:
-        raise ScheduleInvalid(f"the time zone {name!r} is not known here") from error
+        raise ScheduleInvalid(gettext("the time zone “%s” is not known here") % name) from error

@@ -13,6 +13,7 @@ from uuid import UUID
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.models import QuerySet
+from django.utils.translation import gettext
 
 from agents.models import Event, Service
 from agents.models.event import EventKind
@@ -251,9 +252,11 @@ def _read(statement: str, parameters: Sequence[Any]) -> list[Any]:
             cursor.execute(statement, parameters)
             rows: list[Any] = cursor.fetchall()
     except TookTooLong as error:
-        raise Invalid(
-            f"There is more to read than {READ_MAX_MS // 1000} s suffice for; "
-            "name a service or task, or ask for a shorter time.",
-            code="too_much_to_read",
-        ) from error
+        raise too_much_to_read() from error
     return rows
+
+
+def too_much_to_read() -> Invalid:
+    """What to say where a statement took longer than READ_MAX_MS."""
+    text = gettext("There is more to read than %d s suffice for; name a service or task, or ask for a shorter time.")
+    return Invalid(text % (READ_MAX_MS // 1000), code="too_much_to_read")

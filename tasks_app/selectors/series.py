@@ -5,6 +5,7 @@ Counts come from metric windows; those of the whole fleet from their rollups, wh
 A bucket in which nothing at all was reported is None: nobody knows what happened then, which is not nothing.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,10 +22,17 @@ from django.db.models.functions import Cast, Greatest
 from agents.models import Instance, Service
 from agents.selectors.visibility import Environments, within
 from controlplane.common.database import TookTooLong, statements_within
-from controlplane.common.errors import Invalid
 from tasks_app.models import MetricWindow, Task, WorkRollup
 from tasks_app.models.rollup import HOUR_S, MINUTE_S
-from tasks_app.selectors.durations import Durations, Group, by_instance, duration_series, durations, sampled_series
+from tasks_app.selectors.durations import (
+    Durations,
+    Group,
+    by_instance,
+    duration_series,
+    durations,
+    sampled_series,
+    too_much_to_read,
+)
 from tasks_app.selectors.lookback import success_rate
 
 READ_MAX_MS: Final = 10_000
@@ -167,6 +175,9 @@ def durations_by_instance(scope: Scope, started_at: datetime, ended_at: datetime
     return by_instance(_group(scope, started_at, ended_at))
 
 
+_reading: Final = threading.Lock()
+
+
 def _kept(scope: Scope, window: WorkWindow, read: Callable[[], LatencySeries]) -> LatencySeries:
     if not scope.is_fleet or not window.fleet_kept_s:
         return read()
@@ -174,8 +185,12 @@ def _kept(scope: Scope, window: WorkWindow, read: Callable[[], LatencySeries]) -
     key = f"work:{connection.settings_dict['NAME']}:latency:{window.key}:{scope.key}"
     kept: LatencySeries | None = cache.get(key)
     if kept is None:
-        kept = read()
-        cache.set(key, kept, window.fleet_kept_s)
+        # Of the pages that ask at once, one of a process reads it.
+        with _reading:
+            kept = cache.get(key)
+            if kept is None:
+                kept = read()
+                cache.set(key, kept, window.fleet_kept_s)
     return kept
 
 
@@ -251,11 +266,7 @@ def _limited() -> Iterator[None]:
         with statements_within(READ_MAX_MS):
             yield
     except TookTooLong as error:
-        raise Invalid(
-            f"There is more to read than {READ_MAX_MS // 1000} s suffice for; "
-            "name a service or task, or ask for a shorter time.",
-            code="too_much_to_read",
-        ) from error
+        raise too_much_to_read() from error
 
 
 def _rolled_up(scope: Scope, started_at: datetime, ended_at: datetime, *, width_s: int) -> dict[int, Counts]:

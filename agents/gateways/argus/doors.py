@@ -9,7 +9,7 @@ from django.http import HttpRequest
 
 from agents.models.instance import Dialect
 from agents.selectors.visibility import Environments
-from agents.services.tokens import Credential, check_configured_token, check_stored_tokens
+from agents.services.tokens import Credential, check_configured_token, check_stored_tokens, keep_awaited
 from controlplane.access.actors import API, actor_of, address_of
 from controlplane.access.origins import ensure_own_origin
 from controlplane.access.policy import environments_of, role_of_request
@@ -36,10 +36,19 @@ _BATCH: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, for history, and the environments that exist for them; None where all do."""
+    """Who calls, for history, and the environments that exist for them; None where all do.
+
+    `credential` is that of an agent, where it showed a token.
+    """
 
     actor: Actor
     environments: Environments = None
+    credential: Credential | None = None
+
+    def let_in(self) -> None:
+        """What it asked for was done: a token that was waited for stays."""
+        if self.credential is not None:
+            keep_awaited([self.credential])
 
 
 def caller_of(request: HttpRequest, rule: Rule | None) -> Caller:
@@ -61,7 +70,7 @@ def caller_of(request: HttpRequest, rule: Rule | None) -> Caller:
         raise Unauthorized(BAD_TOKEN)
     if rule is Door.NODE_OPERATOR:
         raise Forbidden(NOT_FOR_AGENTS)
-    return Caller(_nobody(request), credential.environments or None)
+    return Caller(_nobody(request), credential.environments or None, credential)
 
 
 def _stored(secrets: Sequence[str]) -> list[Credential | None]:

@@ -218,6 +218,7 @@ def _register(request: HttpRequest) -> HttpResponse:
                 dialect=Dialect.ARGUS, peer_address=registration.address, reason=str(error), cause=Cause.FULL
             )
         raise
+    caller.let_in()
     return _json(node_json(node), 201 if is_new else 200)
 
 
@@ -231,7 +232,9 @@ def _report(request: HttpRequest, node_id: str) -> HttpResponse:
     report = StatusReport(
         node_id=node_id, reported_at=body.reported_at, health=body.health, environments=caller.environments
     )
-    return _json(node_json(record_report(report)))
+    node = record_report(report)
+    caller.let_in()
+    return _json(node_json(node))
 
 
 def _configure(request: HttpRequest, node_id: str) -> HttpResponse:

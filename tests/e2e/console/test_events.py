@@ -1,5 +1,6 @@
 """The history is searched, narrowed, brushed and kept as a view."""
 
+from datetime import datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -65,6 +66,22 @@ def test_time_is_chosen_by_a_drag_over_the_histogram(console: Console, shop: Sho
         console.page.mouse.up()
 
     assert {"from", "to"} <= set(query(console))
+
+
+def test_time_is_chosen_by_keys(console: Console, shop: Shop) -> None:
+    console.open(f"{LIST}?since=15m")
+    bars = console.page.locator("#chart-events [data-chart-canvas]")
+    expect(bars.locator(".u-over")).to_be_visible()
+    bars.focus()
+
+    for key in ("End", "ArrowLeft", "Shift+ArrowLeft", "Shift+ArrowLeft"):
+        console.page.keyboard.press(key)
+    with console.page.expect_navigation():
+        console.page.keyboard.press("Enter")
+
+    begin, end = (datetime.fromisoformat(query(console)[name][0]) for name in ("from", "to"))
+    # Three of 32 bars of a quarter of an hour.
+    assert timedelta(seconds=80) <= end - begin <= timedelta(seconds=90)
 
 
 def test_view_is_saved_and_opened_again(console: Console, shop: Shop) -> None:

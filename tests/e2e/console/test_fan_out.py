@@ -41,7 +41,7 @@ def test_command_goes_to_many_and_again_to_those_that_failed(console: Console, s
     )
     targets = console.page.locator("#targets")
     expect(targets.get_by_text(words("Failed")).first).to_be_visible()
-    again = console.link(words.plural("Again for the %(n)s that failed", "Again for the %(n)s that failed", 2))
+    again = console.link(words.plural("Again for the %(n)s without success", "Again for the %(n)s without success", 2))
     expect(again).to_be_visible()
     console.check("fan-out")
 

@@ -1,6 +1,7 @@
 """Connecting an agent: who may, what the token is, and what the page says of an agent that does not come."""
 
 import re
+import uuid
 from datetime import timedelta
 from html import unescape
 
@@ -9,10 +10,14 @@ from django.urls import reverse
 from django.utils import timezone
 
 from agents.models import AgentToken, Event
+from agents.services.errors import InstanceConflict
 from agents.services.refusals import record_refusal
+from agents.services.sessions import open_session
 from agents.services.tokens import check_agent_token, revoke_agent_token
 from controlplane.common.actors import SYSTEM
-from tests.factories import InstanceFactory, SessionFactory
+from tests.factories import InstanceFactory, ReplicaFactory, SessionFactory
+from tests.integration.agents.registry import META_DATA, Registry
+from tests.integration.agents.test_sessions import hello
 from tests.integration.console import console_as, text_of
 
 pytestmark = pytest.mark.django_db
@@ -59,14 +64,43 @@ def test_the_token_is_narrow_short_lived_audited_and_shown_once(admin):
     assert secret not in text_of(admin.get(reverse("connect")))
 
 
-def test_its_first_use_takes_its_end_away(admin):
-    token, secret, _live = made(admin)
-
-    assert check_agent_token(secret, dialect="onestep")
-
+def has_end(token):
     token.refresh_from_db()
-    assert token.expires_at is None
+    return token.expires_at is not None
+
+
+def test_the_first_agent_that_is_let_in_takes_its_end_away(admin):
+    token, secret, _live = made(admin)
+    credential = check_agent_token(secret, dialect="onestep")
+    assert has_end(token)
+
+    for _ in range(2):
+        open_session(hello(uuid.uuid4()), replica_id=ReplicaFactory().pk, credential=credential, peer_address="")
+
+    assert not has_end(token)
     assert Event.objects.filter(kind="object.changed", subject=f"agents.agenttoken:{token.pk}").count() == 1
+
+
+def test_who_is_refused_with_it_leaves_its_end(admin):
+    token, secret, _live = made(admin)
+    credential = check_agent_token(secret, dialect="onestep")
+    elsewhere = InstanceFactory()
+
+    with pytest.raises(InstanceConflict):
+        open_session(hello(elsewhere.pk), replica_id=ReplicaFactory().pk, credential=credential, peer_address="")
+
+    assert has_end(token)
+
+
+def test_a_node_that_is_refused_leaves_its_end_and_one_that_registers_takes_it(admin, settings):
+    settings.AUTH_MODE = "token"
+    token, secret, _live = made(admin, dialect="argus")
+    nodes = Registry(Authorization=f"Bearer {secret}")
+
+    assert nodes.register(name="").status_code == 400
+    assert has_end(token)
+    nodes.registered(meta_data=META_DATA | {"env": "dev"})
+    assert not has_end(token)
 
 
 def test_unused_it_expires(admin):

@@ -253,7 +253,7 @@ def test_bars_count_events_by_level_where_there_are_few():
 
 
 def test_bars_of_many_events_are_reckoned_and_say_so(monkeypatch):
-    monkeypatch.setattr(event_counts, "COUNTED_MAX", 50)
+    monkeypatch.setattr(event_counts, "EXACT_MAX", 50)
     monkeypatch.setattr(event_counts, "BAR_MAX", 20)
     end = timezone.now()
     instance = InstanceFactory()

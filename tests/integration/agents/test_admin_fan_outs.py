@@ -199,7 +199,7 @@ def test_the_page_shows_each_target_as_it_was_and_as_it_is():
     assert shown == {done: ("dispatched", "succeeded"), failed: ("dispatched", "failed"), unable: ("rejected", None)}
     assert "It broke." in text_of(page)
     assert "Its session did not offer this command." in text_of(page)
-    assert "Again for the 2 that failed" in text_of(page)
+    assert "Again for the 2 without success" in text_of(page)
 
 
 @pytest.mark.parametrize(("show", "count"), [("", 3), ("open", 1), ("failed", 1), ("done", 1), ("nonsense", 3)])
@@ -265,10 +265,10 @@ def test_a_repetition_leaves_out_where_it_can_never_work():
     Instance.objects.filter(pk=leaving.pk).update(forget_requested_at=timezone.now())
     page = url("agents_fanout_change", kept.pk)
 
-    assert "Again for the 1 that failed" in text_of(client.get(page))
+    assert "Again for the 1 without success" in text_of(client.get(page))
     assert client.get(SEND, {"retry": str(kept.pk)}).context["reach"].matching == 1
     failed.delete()
-    assert "that failed" not in text_of(client.get(page))
+    assert "without success" not in text_of(client.get(page))
 
 
 def test_the_bar_tells_what_succeeded_from_what_did_not():
@@ -361,7 +361,7 @@ def test_the_list_tells_for_whom_and_how_it_fares():
     page = text_of(client.get(url("agents_fanout_changelist"), {"q": "env=prod"}))
 
     assert "env=prod" in page
-    assert "1 Pending" in page
+    assert "1 Queued" in page
 
 
 def test_a_command_leads_to_its_fan_out():

@@ -252,7 +252,7 @@ def test_home_costs_the_same_at_one_row_and_at_three():
             client.get(reverse("home_live"))
         costs.append(len(captured))
 
-    assert costs == [23, 23]
+    assert costs == [24, 24]
 
 
 def test_what_was_read_a_moment_ago_is_shown_to_the_next(settings):

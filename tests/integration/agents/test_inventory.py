@@ -22,7 +22,7 @@ from tests.factories.agents import (
     SessionFactory,
 )
 from tests.integration.api_client import api_as
-from tests.integration.console import console_as, said, text_of, url
+from tests.integration.console import console_as, said, text_of
 
 pytestmark = pytest.mark.django_db
 NOW = timezone.now()
@@ -272,25 +272,32 @@ def test_the_api_costs_the_same_for_any_fleet(path):
     assert counts[0] == counts[1]
 
 
-def test_the_page_shows_all_of_it_at_one_cost():
+PARTS = {
+    "": ("Mixed versions", "Who is offline does not count", "Gone for long"),
+    "capabilities/": ("Capabilities", "command.ping"),
+    "suspects/": ("Gone for long", "There twice", "Archive the chosen"),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_each_part_of_the_page_shows_its_own_at_one_cost(part):
     client, counts = console_as("operator"), []
     for count in (1, 3):
         furnish(count)
         with CaptureQueriesContext(connection) as queries:
-            page = client.get(url("index") + "inventory/")
+            page = client.get(f"/admin/inventory/{part}")
         counts.append(len(queries))
 
-    assert counts[0] == counts[1] <= 25
+    assert counts[0] == counts[1] <= 12
     text = text_of(page)
-    for words in (
-        "Mixed versions",
-        "Gone for long",
-        "There twice",
-        "command.ping",
-        "Archive the chosen",
-        "Who is offline does not count",
-    ):
-        assert words in text
+    assert [words for words in PARTS[part] if words not in text] == []
+
+
+def test_the_page_fetches_its_parts_narrowed_as_it_is():
+    text = text_of(console_as("viewer").get("/admin/inventory/?environment=prod"))
+
+    for part in ("capabilities", "suspects"):
+        assert f'hx-get="/admin/inventory/{part}/?environment=prod" hx-trigger="load"' in text
     assert 'href="/admin/inventory/"' in text
 
 
@@ -311,13 +318,13 @@ def test_nothing_is_chosen_beforehand_and_who_is_online_cannot_be(operator):
     away, here = (InstanceFactory(dialect="argus", hostname="h", node_name=f"n{number}") for number in range(2))
     Instance.objects.filter(pk=here.pk).update(connectivity="online")
 
-    text = text_of(operator.get("/admin/inventory/"))
+    text = text_of(operator.get("/admin/inventory/suspects/"))
 
     boxes = dict(re.findall(r'<input type="checkbox" name="instance" value="([^"]+)"([^>]*)>', text))
     assert not any("checked" in rest for rest in boxes.values())
     assert ("disabled" in boxes[str(here.pk)], "disabled" in boxes[str(away.pk)]) == (True, False)
     assert f'>n0</a> <span class="c-soft c-mono">{away.external_id}</span>' in text
-    assert 'name="instance"' not in text_of(console_as("viewer").get("/admin/inventory/"))
+    assert 'name="instance"' not in text_of(console_as("viewer").get("/admin/inventory/suspects/"))
 
 
 @pytest.mark.parametrize("section", ["stale", "duplicates"])
@@ -372,10 +379,11 @@ def test_selectors_and_groups_narrow_the_page_and_its_links():
     client = console_as("viewer")
 
     page = client.get("/admin/inventory/", {"selector": " team=b ", "group": ""})
+    suspects = client.get("/admin/inventory/suspects/", {"selector": " team=b ", "group": ""})
     grouped = client.get("/admin/inventory/", {"group": "ours"})
 
     [part] = page.context["parts"]
-    assert (part["row"].instances, page.context["stale_count"]) == (1, 1)
+    assert (part["row"].instances, suspects.context["stale_count"]) == (1, 1)
     count, address = part["counts"][2]
     listed = client.get(address).context["cl"].result_list
     assert (count, len(listed)) == (1, 1)
@@ -385,7 +393,8 @@ def test_selectors_and_groups_narrow_the_page_and_its_links():
     assert len(client.get(version["url"]).context["cl"].result_list) == version["item"].instances == 2
     for query, told in (({"selector": "a b="}, "Character 3"), ({"group": "ghost\0"}, "ghost")):
         wrong = client.get("/admin/inventory/", query)
-        assert (wrong.status_code, wrong.context["parts"], wrong.context["duplicates"]) == (200, [], [])
+        suspects = client.get("/admin/inventory/suspects/", query)
+        assert (wrong.status_code, wrong.context["parts"], suspects.context["duplicates"]) == (200, [], [])
         assert told in said(wrong)[0]
 
 

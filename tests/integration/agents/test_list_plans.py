@@ -88,7 +88,7 @@ def test_what_a_statement_may_take_ends_with_its_transaction(transactional_db):
 
 
 def test_reckoned_bars_are_the_same_in_order(monkeypatch):
-    monkeypatch.setattr(event_counts, "COUNTED_MAX", 3)
+    monkeypatch.setattr(event_counts, "EXACT_MAX", 3)
     now = timezone.now()
     for minutes in range(1, 9):
         EventFactory(kind="task.failed", level="error", occurred_at=now - timedelta(minutes=minutes))
@@ -120,7 +120,8 @@ def test_a_search_in_vain_reads_the_table_once():
         page = client.get(url("agents_instance_changelist"), {"q": "nobody"})
 
     assert page.context["cl"].result_count == 0
-    assert len([each for each in captured if "LIKE" in each["sql"] and "NOBODY" in each["sql"].upper()]) == 1
+    searches = [each for each in captured if "LIKE" in each["sql"] and "NOBODY" in each["sql"].upper()]
+    assert len([each for each in searches if 'FROM "agents_instance"' in each["sql"]]) == 1
 
 
 def test_headers_of_a_list_are_made_once_whatever_the_rows(monkeypatch):

@@ -62,6 +62,8 @@ PAGES = (
     "console_zone",
     "fan_out_send",
     "inventory",
+    "inventory_capabilities",
+    "inventory_suspects",
     "login_again",
     "selector_lab",
 )

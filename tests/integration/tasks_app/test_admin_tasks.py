@@ -23,7 +23,7 @@ from tests.integration.console import console_as, text_of, url
 
 pytestmark = pytest.mark.django_db
 # What the list, the page and its live parts cost.
-LIST, PAGE, LIVE = 16, 28, 12
+LIST, PAGE, LIVE = 14, 28, 12
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,96 @@
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("agents", "0043_health_changed_at"),
+    ]
+
+    operations = [
+        migrations.AlterField(
+            model_name="command",
+            name="status",
+            field=models.CharField(
+                choices=[
+                    ("pending", "Queued"),
+                    ("dispatched", "Sent"),
+                    ("accepted", "Accepted"),
+                    ("expired", "Expired"),
+                    ("rejected", "Rejected"),
+                    ("succeeded", "Succeeded"),
+                    ("failed", "Failed"),
+                    ("timeout", "Timed out"),
+                    ("cancelled", "Cancelled"),
+                ],
+                default="pending",
+                max_length=16,
+                verbose_name="status",
+            ),
+        ),
+        migrations.AlterField(
+            model_name="event",
+            name="kind",
+            field=models.CharField(
+                choices=[
+                    ("task.started", "Task started"),
+                    ("task.succeeded", "Task succeeded"),
+                    ("task.retried", "Task retried"),
+                    ("task.failed", "Task failed"),
+                    ("task.dead_lettered", "Task dead-lettered"),
+                    ("task.cancelled", "Task cancelled"),
+                    ("instance.registered", "Node registered"),
+                    ("instance.online", "Instance online"),
+                    ("instance.offline", "Instance offline"),
+                    ("instance.health_changed", "Health changed"),
+                    ("instance.conflict", "Identity conflict"),
+                    ("instance.archived", "Instance archived"),
+                    ("instance.restored", "Instance restored"),
+                    ("session.opened", "Session opened"),
+                    ("session.superseded", "Session superseded"),
+                    ("session.closed", "Session closed"),
+                    ("agent.refused", "Agent refused"),
+                    ("service.topology_changed", "Topology changed"),
+                    ("service.archived", "Service archived"),
+                    ("service.restored", "Service restored"),
+                    ("nodes_file.failed", "nodes.json not written"),
+                    ("nodes_file.recovered", "nodes.json written again"),
+                    ("ingest.rejected", "Records rejected"),
+                    ("command.queued", "Command queued"),
+                    ("command.dispatched", "Command sent"),
+                    ("command.accepted", "Command accepted"),
+                    ("command.rejected", "Command rejected"),
+                    ("command.succeeded", "Command succeeded"),
+                    ("command.failed", "Command failed"),
+                    ("command.timeout", "Command timed out"),
+                    ("command.expired", "Command expired"),
+                    ("command.cancelled", "Command cancelled"),
+                    ("token.created", "Token created"),
+                    ("token.revoked", "Token revoked"),
+                    ("object.created", "Object created"),
+                    ("object.changed", "Object changed"),
+                    ("object.deleted", "Object deleted"),
+                    ("schedule.run", "Schedule run by hand"),
+                    ("login.succeeded", "Logged in"),
+                    ("login.failed", "Login refused"),
+                    ("login.locked", "Login locked"),
+                    ("login.ended", "Logged out"),
+                ],
+                max_length=64,
+                verbose_name="kind",
+            ),
+        ),
+        migrations.AlterField(
+            model_name="fanouttarget",
+            name="outcome",
+            field=models.CharField(
+                choices=[
+                    ("dispatched", "Sent"),
+                    ("queued", "Queued"),
+                    ("skipped", "Skipped"),
+                    ("rejected", "Rejected"),
+                ],
+                max_length=16,
+                verbose_name="outcome",
+            ),
+        ),
+    ]
