@@ -4,25 +4,34 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('agents', '0001_initial'),
+        ("agents", "0001_initial"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='backgroundjob',
-            name='running_until',
-            field=models.DateTimeField(blank=True, null=True, verbose_name='running until'),
+            model_name="backgroundjob",
+            name="running_until",
+            field=models.DateTimeField(blank=True, null=True, verbose_name="running until"),
         ),
         migrations.AddField(
-            model_name='replica',
-            name='start_ticks',
-            field=models.BigIntegerField(blank=True, editable=False, help_text='When the process started, in clock ticks since the boot: no change of the clock moves it.', null=True, verbose_name='start ticks'),
+            model_name="replica",
+            name="start_ticks",
+            field=models.BigIntegerField(
+                blank=True,
+                editable=False,
+                help_text="When the process started, in clock ticks since the boot: no change of the clock moves it.",
+                null=True,
+                verbose_name="start ticks",
+            ),
         ),
         migrations.AlterField(
-            model_name='replica',
-            name='host_id',
-            field=models.CharField(help_text='Host name, boot and process namespace: process ids mean something only within one.', max_length=128, verbose_name='host'),
+            model_name="replica",
+            name="host_id",
+            field=models.CharField(
+                help_text="Host name, boot and process namespace: process ids mean something only within one.",
+                max_length=128,
+                verbose_name="host",
+            ),
         ),
     ]

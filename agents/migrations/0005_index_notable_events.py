@@ -4,22 +4,33 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('agents', '0004_event_agent_refused'),
+        ("agents", "0004_event_agent_refused"),
     ]
 
     operations = [
         migrations.AddIndex(
-            model_name='event',
-            index=models.Index(condition=models.Q(('kind__in', ('task.started', 'task.succeeded')), _negated=True), fields=['-occurred_at', '-id'], name='event_notable'),
+            model_name="event",
+            index=models.Index(
+                condition=models.Q(("kind__in", ("task.started", "task.succeeded")), _negated=True),
+                fields=["-occurred_at", "-id"],
+                name="event_notable",
+            ),
         ),
         migrations.AddIndex(
-            model_name='event',
-            index=models.Index(condition=models.Q(('kind__in', ('task.started', 'task.succeeded')), _negated=True), fields=['service', '-occurred_at', '-id'], name='event_service_notable'),
+            model_name="event",
+            index=models.Index(
+                condition=models.Q(("kind__in", ("task.started", "task.succeeded")), _negated=True),
+                fields=["service", "-occurred_at", "-id"],
+                name="event_service_notable",
+            ),
         ),
         migrations.AddIndex(
-            model_name='event',
-            index=models.Index(condition=models.Q(('kind__in', ('task.started', 'task.succeeded')), _negated=True), fields=['instance', '-occurred_at', '-id'], name='event_instance_notable'),
+            model_name="event",
+            index=models.Index(
+                condition=models.Q(("kind__in", ("task.started", "task.succeeded")), _negated=True),
+                fields=["instance", "-occurred_at", "-id"],
+                name="event_instance_notable",
+            ),
         ),
     ]

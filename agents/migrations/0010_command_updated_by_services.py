@@ -5,15 +5,14 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('agents', '0009_index_stop_commands'),
+        ("agents", "0009_index_stop_commands"),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name='command',
-            name='updated_at',
-            field=models.DateTimeField(default=django.utils.timezone.now, verbose_name='updated'),
+            model_name="command",
+            name="updated_at",
+            field=models.DateTimeField(default=django.utils.timezone.now, verbose_name="updated"),
         ),
     ]

@@ -5,23 +5,22 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('agents', '0028_index_event_transaction'),
+        ("agents", "0028_index_event_transaction"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.AddIndex(
-            model_name='agenttoken',
-            index=models.Index(fields=['-created_at', '-id'], name='agenttoken_newest'),
+            model_name="agenttoken",
+            index=models.Index(fields=["-created_at", "-id"], name="agenttoken_newest"),
         ),
         migrations.AddIndex(
-            model_name='instance',
-            index=models.Index(fields=['-created_at', '-id'], name='instance_newest'),
+            model_name="instance",
+            index=models.Index(fields=["-created_at", "-id"], name="instance_newest"),
         ),
         migrations.AddIndex(
-            model_name='instance',
-            index=models.Index(fields=['node_name', 'id'], name='instance_node_name'),
+            model_name="instance",
+            index=models.Index(fields=["node_name", "id"], name="instance_node_name"),
         ),
     ]

@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
     initial = True
 
     dependencies = [
-        ('agents', '0044_event_kinds_told'),
+        ('agents', '0045_event_kinds_told'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

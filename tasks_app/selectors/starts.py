@@ -132,6 +132,33 @@ def missed_starts(task: Task, since: datetime, until: datetime) -> list[Start]:
     return _in_order(missed)
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The first start that nobody was left to make, and which instance went last, at `gone_at`."""
+
+    start: Start
+    gone_at: datetime
+    instance_id: UUID
+
+
+def lost_start(task: Task, now: datetime) -> Lost | None:
+    """The first start after the last instance that would make it was gone; None while one is there, or where none was
+    within a day, or that start is yet to come. Five queries. Raises ScheduleInvalid.
+    """
+    schedule = schedule_of(task.source_kind, task.source_config)
+    if schedule is None:
+        return None
+    past = _past(task, now - _AROUND, now)
+    if past.online_count or not past.stretches:
+        return None
+    last = max(past.stretches, key=lambda stretch: stretch.end)
+    phase = None if schedule.cron is not None else _phase(schedule, past, last)[0]
+    slot = next(schedule.slots(last.end, phase=phase), None)
+    if slot is None or slot.due_at > now:
+        return None
+    return Lost(Start(slot.scheduled_at, slot.due_at, last.instance_id), last.end, last.instance_id)
+
+
 def _in_order(starts: Any) -> list[Start]:
     return sorted(starts, key=lambda start: (start.due_at, start.scheduled_at))
 
