@@ -13,6 +13,7 @@ from controlplane.settings.background import *  # noqa: F403
 from controlplane.settings.access import *  # noqa: F403
 from controlplane.settings.headers import *  # noqa: F403
 from controlplane.settings.api import *  # noqa: F403
+from controlplane.settings.notifications import *  # noqa: F403
 from controlplane.settings.live import *  # noqa: F403
 from controlplane.settings.admin import *  # noqa: F403
 from controlplane.settings.first_start import *  # noqa: F403

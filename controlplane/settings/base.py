@@ -3,6 +3,7 @@
 import ipaddress
 import secrets
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -21,10 +22,7 @@ DATA_DIR = Path(env.text("DATA_DIR", str(BASE_DIR / "var"))).resolve()
 
 
 def _secret_key() -> str:
-    """SECRET_KEY from the environment; outside production, one generated once into DATA_DIR.
-
-    A process that may not write there (a check, a build) gets a key of its own, good for its lifetime.
-    """
+    """SECRET_KEY from the environment; outside production, one generated once into DATA_DIR."""
     configured = env.secret("SECRET_KEY")
     if configured:
         return configured
@@ -33,19 +31,27 @@ def _secret_key() -> str:
             "SECRET_KEY must be set when APP_ENV is prod. Make one: "
             "python3 -c 'import secrets; print(secrets.token_urlsafe(50))'"
         )
-    path = DATA_DIR / "secret_key"
+    return kept_secret("secret_key", lambda: secrets.token_urlsafe(50))
+
+
+def kept_secret(name: str, make: Callable[[], str]) -> str:
+    """What the file of this name in DATA_DIR holds; made at the first start, for this user alone to read.
+
+    A process that may not write there (a check, a build) gets one of its own, good for its lifetime.
+    """
+    path = DATA_DIR / name
     try:
         DATA_DIR.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
             path.chmod(0o600)
-            file.write(secrets.token_urlsafe(50))
+            file.write(make())
     except FileExistsError:
         pass
     except OSError:
-        return secrets.token_urlsafe(50)
+        return make()
     try:
-        # An empty file is a key that another process is writing this very moment, or one lost to a full disk.
-        return path.read_text(encoding="utf-8").strip() or secrets.token_urlsafe(50)
+        # An empty file is one that another process is writing this very moment, or one lost to a full disk.
+        return path.read_text(encoding="utf-8").strip() or make()
     except OSError as exc:
         raise ImproperlyConfigured(
             f"The key file {path} cannot be read: {exc.strerror}. Set DATA_DIR to a folder that this user may write."
