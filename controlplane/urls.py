@@ -81,6 +81,7 @@ urlpatterns = [
     path("api/v1/", include("controlplane.access.api.urls")),
     path("api/v1/", include("agents.api.urls")),
     path("api/v1/", include("tasks_app.api.urls")),
+    path("api/v1/", include("notifications.api.urls")),
     path("api/v1/system", SystemView.as_view()),
     path("api/schema/", browsers_log_in(DocumentView.as_view()), name="api-schema"),
     path("api/docs/", _api_docs, name="api-docs"),

@@ -508,6 +508,7 @@ def test_every_api_route_and_verb_answers_as_the_table_says(caller, auth_mode, s
         "<name:event_id>": "999999999",
         "<name:token_id>": "999999999",
         "<name:node_id>": "A999999999",
+        **dict.fromkeys(("<name:channel_id>", "<name:rule_id>", "<name:alert_id>", "<name:silence_id>"), "999999999"),
     }
     wrong = []
     for route, rules in API_ROUTES.items():
@@ -517,7 +518,7 @@ def test_every_api_route_and_verb_answers_as_the_table_says(caller, auth_mode, s
         for name, value in values.items():
             url = url.replace(name, value)
         url = url.replace("<name:instance_id>", "0" * 32).replace("<name:command_id>", f"cmd_{'0' * 32}")
-        url = url.replace("<name:removal_id>", "0" * 32)
+        url = url.replace("<name:removal_id>", "0" * 32).replace("<name:delivery_id>", "0" * 32)
         for verb, rule in rules.items():
             response = api_call(caller, verb, f"{url}?environment=dev")
             if rule is Door.AGENT:
