@@ -18,7 +18,7 @@ urlpatterns = [
     path("alerts", alerts.AlertsView.as_view()),
     path("alerts/<name:alert_id>", alerts.AlertView.as_view()),
     path("alerts/<name:alert_id>/members", alerts.AlertMembersView.as_view()),
-    path("deliveries", deliveries.DeliveriesView.as_view()),
+    path("deliveries", deliveries.DeliveriesView.as_view(), name="deliveries"),
     path("deliveries/<name:delivery_id>", deliveries.DeliveryView.as_view()),
     path("deliveries/<name:delivery_id>/retry", deliveries.DeliveryRetryView.as_view()),
     path("silences", silences.SilencesView.as_view()),
