@@ -18,7 +18,7 @@ from notifications.models import Alert, EventType, Rule, Scope, Silence
 
 # How many of a kind are named before the others are counted.
 NAMED_MAX: Final = 3
-TYPE_GROUPS: Final[tuple[tuple[str, Words, tuple[EventType, ...]], ...]] = (
+TYPE_GROUPS: Final[tuple[tuple[str, Any, tuple[EventType, ...]], ...]] = (
     (
         "tasks",
         _("Tasks"),

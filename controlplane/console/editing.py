@@ -112,7 +112,8 @@ class ServedAdmin(PageAdmin):
         """The form as it is, with the widgets of the console: it says itself which fields it has, and a service may
         take what the model lets nobody edit."""
         callback = partial(self.formfield_for_dbfield, request=request)
-        made = modelform_factory(self.model, form=self.form, fields=self.form.Meta.fields, formfield_callback=callback)
+        form: Any = self.form
+        made = modelform_factory(self.model, form=form, fields=form.Meta.fields, formfield_callback=callback)
         return type(made.__name__, (made,), {"refusal": getattr(request, _REFUSAL_ATTRIBUTE, None)})
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:

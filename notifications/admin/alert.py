@@ -23,11 +23,11 @@ from controlplane.common.errors import ControlPlaneError
 from controlplane.console.admin import HistoryAdmin, PageAdmin, report
 from controlplane.console.formatting import NOTHING, admin_url, age, badge, link
 from notifications import words
-from notifications.admin.silencing import DURATIONS, silence_values
 from notifications.models import Alert, Rule, Silence
 from notifications.selectors.alerts import alerts, member_counts, members_of, parts_of
 from notifications.selectors.deliveries import deliveries
 from notifications.services.silences import create_silence
+from notifications.silencing import DURATIONS, silence_values
 
 MEMBERS_SHOWN = 50
 DELIVERIES_SHOWN = 30

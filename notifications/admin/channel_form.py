@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from django import forms
 from django.conf import settings
-from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import (
@@ -40,11 +39,12 @@ class Asks:
     """What a provider asks for: how its address and secret are called (empty for none), and which options it takes."""
 
     icon: str
-    address: str | Promise
-    help: str | Promise
+    # Texts that are translated when they are shown.
+    address: Any
+    help: Any
     example: str
-    secret: str | Promise = ""
-    secret_help: str | Promise = ""
+    secret: Any = ""
+    secret_help: Any = ""
     options: tuple[str, ...] = ()
 
 

@@ -25,7 +25,6 @@ from controlplane.console.formatting import NOTHING, age, badge, cut
 from notifications import words
 from notifications.admin.rule import scope_given
 from notifications.admin.silence_form import SilenceForm
-from notifications.admin.silencing import silence_values
 from notifications.models import Alert, AlertMember, Silence
 from notifications.selectors.alerts import alerts
 from notifications.selectors.scopes import instances_of
@@ -37,6 +36,7 @@ from notifications.selectors.silences import (
     standing_of,
 )
 from notifications.services.silences import create_silence, end_silence, update_silence
+from notifications.silencing import silence_values
 
 MEMBERS_SHOWN = 50
 SAMPLE = 8

@@ -27,8 +27,8 @@ from notifications.admin.forms import (
     weekdays_field,
     zone_field,
 )
-from notifications.admin.silencing import DURATIONS, REASON_MAX
 from notifications.models import Silence
+from notifications.silencing import DURATIONS, REASON_MAX
 
 ONCE, WEEKLY = "once", "weekly"
 WEEK_MIN: Final = 7 * 24 * 60

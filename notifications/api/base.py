@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from agents.api.serializers import optional_text
 from controlplane.access.policy import environments_of
 from controlplane.common.errors import Forbidden
-from controlplane.common.rest.fields import IdField, IntegerField
+from controlplane.common.rest.fields import IdField, IntegerField, TextField
 from controlplane.common.rest.views import ApiView
 
 NARROWED = (
@@ -43,11 +43,17 @@ class ServiceScopeSerializer(serializers.Serializer[Any]):
     environment = serializers.CharField()
 
 
-class ScopeSerializer(serializers.Serializer[Any]):
-    """Whom and what a rule or a silence means; what is empty narrows nothing."""
+def told_types() -> serializers.ListField:
+    return serializers.ListField(child=serializers.CharField())
 
-    service_scopes = ServiceScopeSerializer(many=True)
-    environments = serializers.ListField(child=serializers.CharField())
-    selector = optional_text(help_text="In canonical form.")
-    task_pattern = optional_text(help_text="Names with `*` and `?`, several by commas.")
-    event_types = serializers.ListField(child=serializers.CharField())
+
+def scoped_environments() -> serializers.ListField:
+    return serializers.ListField(child=serializers.CharField(), help_text="Empty means all.")
+
+
+def scoped_selector() -> TextField:
+    return optional_text(help_text="In canonical form.")
+
+
+def scoped_tasks() -> TextField:
+    return optional_text(help_text="Names with `*` and `?`, several by commas.")

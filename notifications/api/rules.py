@@ -26,7 +26,14 @@ from controlplane.common.rest.filters import NAME_MAX as FILTER_NAME_MAX
 from controlplane.common.rest.filters import ApiFilter, Filters, exactly
 from controlplane.common.rest.sparse import SparseSerializer
 from controlplane.common.rest.views import endpoint
-from notifications.api.base import NotificationView, ScopeSerializer
+from notifications.api.base import (
+    NotificationView,
+    ServiceScopeSerializer,
+    scoped_environments,
+    scoped_selector,
+    scoped_tasks,
+    told_types,
+)
 from notifications.api.bodies import (
     NAME_MAX,
     ScopeBody,
@@ -54,8 +61,8 @@ class NamedSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
 
 
-class RuleSerializer(SparseSerializer, ScopeSerializer):
-    """All but the scope has the meaning that docs/api.md tells."""
+class RuleSerializer(SparseSerializer):
+    """What each field means stands in docs/api.md. What of the scope is empty narrows nothing."""
 
     id = serializers.IntegerField()
     name = serializers.CharField()
@@ -66,6 +73,11 @@ class RuleSerializer(SparseSerializer, ScopeSerializer):
         allow_null=True,
         help_text="The channel whose own it is; it changes with that channel alone.",
     )
+    event_types = told_types()
+    service_scopes = ServiceScopeSerializer(many=True)
+    environments = scoped_environments()
+    selector = scoped_selector()
+    task_pattern = scoped_tasks()
     group_by = serializers.ChoiceField(choices=Rule.GroupBy.choices)
     wait_s = serializers.IntegerField()
     update_s = serializers.IntegerField()

@@ -16,7 +16,14 @@ from controlplane.common.rest.fields import FlagField, TextField, TimestampField
 from controlplane.common.rest.filters import ApiFilter, Filters
 from controlplane.common.rest.sparse import SparseSerializer
 from controlplane.common.rest.views import endpoint
-from notifications.api.base import NotificationView, ScopeSerializer
+from notifications.api.base import (
+    NotificationView,
+    ServiceScopeSerializer,
+    scoped_environments,
+    scoped_selector,
+    scoped_tasks,
+    told_types,
+)
 from notifications.api.bodies import ScopeBody, WallTimeField, ZoneField, event_types, model_values, seconds, weekdays
 from notifications.models import Silence
 from notifications.selectors.silences import get_silence, live_q, silences, standing_of
@@ -27,12 +34,17 @@ WEEK_MIN = 7 * 24 * 60
 STATES = ("active", "between", "upcoming", "over", "cancelled")
 
 
-class SilenceSerializer(SparseSerializer, ScopeSerializer):
+class SilenceSerializer(SparseSerializer):
     id = serializers.IntegerField()
     reason = serializers.CharField()
     state = serializers.SerializerMethodField(help_text=f"{', '.join(STATES)}; `between` two rounds.")
     round_begins_at = serializers.SerializerMethodField(help_text="Of the round in force, else of the next one.")
     round_ends_at = serializers.SerializerMethodField()
+    event_types = told_types()
+    service_scopes = ServiceScopeSerializer(many=True)
+    environments = scoped_environments()
+    selector = scoped_selector()
+    task_pattern = scoped_tasks()
     starts_at = TimestampField()
     ends_at = optional_time()
     weekdays = serializers.ListField(child=serializers.IntegerField(), help_text="0 is Monday.")

@@ -11,14 +11,10 @@ from agents.models import Event
 from agents.selectors.events import events_so_far
 from agents.selectors.labels import of_matching
 from notifications.engine.cards import Card
+from notifications.kinds import KIND_OF_TYPE, TYPE_OF_KIND
 from notifications.models import EventType, Rule
 
 READ_MAX: Final = 20_000
-KIND_OF_TYPE: Final = {
-    EventType.COMMAND_FAILED: "command.failed",
-    EventType.COMMAND_TIMEOUT: "command.timeout",
-    **{each: each.value.replace("_", ".", 1) for each in EventType if not each.value.startswith("command")},
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,13 +100,12 @@ def _key(rule: Rule, event: Event) -> tuple[object, ...]:
 
 def _message(events: list[Event]) -> ReplayedMessage:
     first = events[0]
-    types = {kind: each for each, kind in KIND_OF_TYPE.items()}
     subjects = {(event.service_id, event.task_name, event.instance_id) for event in events}
     return ReplayedMessage(
         at=events[-1].occurred_at,
         kind="alert",
-        event_type=str(types[first.kind]),
-        title=f"{types[first.kind].label}: {first.service or ''} {first.task_name}".strip(),
+        event_type=TYPE_OF_KIND[first.kind].value,
+        title=f"{TYPE_OF_KIND[first.kind].label}: {first.service or ''} {first.task_name}".strip(),
         event_count=len(events),
         subject_count=len(subjects),
     )

@@ -8,11 +8,16 @@ from django.utils.translation import gettext
 
 from agents.selectors.covers import Cover
 from controlplane.console.formatting import admin_url, badge, cut, link
-from notifications import words
+from notifications import silencing, words
 from notifications.models import Alert, AlertMember, Rule
 
 register = template.Library()
 
+register.simple_tag(silencing.rule_of_event_url)
+register.simple_tag(silencing.silence_instance_url)
+register.simple_tag(silencing.silence_selector_url)
+register.simple_tag(silencing.silence_service_url)
+register.simple_tag(silencing.silence_task_url)
 register.filter("type_words", words.type_words)
 register.filter("scope_words", words.scope_words)
 

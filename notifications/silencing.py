@@ -1,4 +1,7 @@
-"""Silencing from where one looks: what of an alert, an instance, a service or a task a silence is to mean."""
+"""From where one looks to a silence or a rule: what of an alert, an instance, a service, a task or an event it means.
+
+Apart from notifications.admin, because template tags are loaded while the admin is still being imported.
+"""
 
 from typing import Any, Final
 
@@ -6,9 +9,10 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from agents.labels import Selector
-from agents.models import Instance, Service
+from agents.models import Event, Instance, Service
 from controlplane.console.formatting import Words, admin_url
 from notifications import words
+from notifications.kinds import TYPE_OF_KIND
 from notifications.models import Alert, AlertMember
 
 # Hours by which a button names them.
@@ -58,6 +62,20 @@ def silence_values(alert: Alert, reason: str) -> dict[str, Any]:
 def selector_of(instance: Instance) -> str:
     """The selector of one instance, by its name; the text that a silence keeps."""
     return str(Selector(match_labels=(("portal/node", instance.node_name),))) if instance.node_name else ""
+
+
+def rule_of_event_url(event: Event) -> str:
+    """The form of a rule that tells of such events; empty for a kind that cannot be told."""
+    event_type = TYPE_OF_KIND.get(event.kind)
+    if event_type is None:
+        return ""
+    return admin_url(
+        "notifications_rule_add",
+        event_types=event_type.value,
+        service=event.service_id,
+        task_pattern=event.task_name,
+        name=" · ".join(part for part in (str(event_type.label), str(event.service or ""), event.task_name) if part),
+    )
 
 
 def silence_instance_url(instance: Instance) -> str:
