@@ -29,6 +29,8 @@ from controlplane.system.access_page import access_live, access_page
 from controlplane.system.api import SystemView
 from controlplane.system.roles import roles_page
 from controlplane.system.views import system_file, system_live, system_page
+from notifications.admin.rule import draft_replay
+from notifications.admin.scopes import scope_view
 from tasks_app.admin.work_chart import work_chart
 
 # The script of the page is an answer of its own, since no inline script runs.
@@ -73,6 +75,8 @@ urlpatterns = [
     path("admin/views/", admin.site.admin_view(save_list_view), name="view_save"),
     path("admin/views/<int:view_id>/", admin.site.admin_view(change_saved_view), name="view_change"),
     path("admin/views/<int:view_id>/delete/", admin.site.admin_view(delete_saved_view), name="view_delete"),
+    path("admin/notifications/scope/", admin.site.admin_view(scope_view), name="notification_scope"),
+    path("admin/notifications/replay/", admin.site.admin_view(draft_replay), name="notification_replay"),
     path("admin/language/", include("django.conf.urls.i18n")),
     path("admin/", admin.site.urls),
     path("api/v1/agents/presence", presence),
@@ -83,6 +87,7 @@ urlpatterns = [
     path("api/v1/", include("controlplane.access.api.urls")),
     path("api/v1/", include("agents.api.urls")),
     path("api/v1/", include("tasks_app.api.urls")),
+    path("api/v1/", include("notifications.api.urls")),
     path("api/v1/system", SystemView.as_view()),
     path("api/schema/", browsers_log_in(DocumentView.as_view()), name="api-schema"),
     path("api/docs/", _api_docs, name="api-docs"),

@@ -43,6 +43,7 @@ def home_context(request: HttpRequest) -> dict[str, Any]:
         "failing_count": len(taken.failing),
         "unwell_count": sum(group.count for group in fleet.unwell),
         "underway": taken.underway,
+        "told": taken.told,
         "events": taken.events[may_administer(request)],
         "may_make_tokens": request.user.has_perm("agents.add_agenttoken"),
         "may_command": may_command(request, destructive=False),

@@ -21,11 +21,14 @@ from agents.selectors.orders_in_trouble import Orders, failed_orders, stuck_orde
 from agents.selectors.since import conflicts_since, drifted_since
 from agents.selectors.underway import UnderWay, under_way
 from controlplane.console.formatting import admin_url, badge, duration
+from notifications.models import Channel
+from notifications.selectors.overview import GoingOn, told_now
 from tasks_app.models import Task
 
 SHOWN: Final = overview.TROUBLES_SHOWN
 # The events that the failures are counted of, for overview.RECENT.
 FAILED_LATELY: Final[dict[str, str]] = {"kind": "task.failed", "since": "15m"}
+NOT_DELIVERING: Final[tuple[str, dict[str, str]]] = ("notifications_channel", {"state": "failing"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class Snapshot:
     lags: list[Lag]
     nodes_file: NodesFile | None
     underway: UnderWay
+    told: GoingOn
     events: Mapping[bool, list[Any]] = field(default_factory=dict)
 
 
@@ -94,6 +98,7 @@ def take(now: datetime) -> Snapshot:
         lags=lagging([row for row in running if overview.process_state(row, now=now) == "running"]),
         nodes_file=failing_nodes_file(),
         underway=under_way(now),
+        told=told_now(),
         events={known: list(overview.recent_events(administrator=known)) for known in (False, True)},
     )
 
@@ -102,6 +107,7 @@ def causes(taken: Snapshot) -> list[Cause]:
     """What is wrong, the worst first: while the portal itself lags, the rest may not be true."""
     found = [
         Cause(gettext("The portal itself"), list(_portal(taken))),
+        _bounded(gettext("Channels that do not deliver"), taken.told.failing, None, _channel, NOT_DELIVERING),
         Cause(gettext("Identity conflicts"), list(_conflicts(taken))),
         _bounded(
             gettext("Offline"), taken.census.offline, taken.covers, _offline, ("instance", {"trouble": "offline"})
@@ -119,7 +125,20 @@ def _bounded(title: str, rows: list[Any], more: Any, line: Any, rest: tuple[str,
     lines = [line(row) if more is None else line(row, more) for row in rows[:SHOWN]]
     hidden = max(0, len(rows) - SHOWN)
     name, query = rest
-    return Cause(title, lines, hidden, admin_url(f"agents_{name}_changelist", **query) if hidden else "")
+    view = name if "_" in name else f"agents_{name}"
+    return Cause(title, lines, hidden, admin_url(f"{view}_changelist", **query) if hidden else "")
+
+
+def _channel(channel: Channel) -> Line:
+    return Line(
+        badge("channel", "failing"),
+        channel.name,
+        admin_url("notifications_channel_change", channel.pk),
+        where=" · ".join(part for part in (channel.get_provider_display(), channel.last_error[:100]) if part),
+        since=channel.failing_since,
+        act=gettext("Deliveries"),
+        act_url=admin_url("notifications_delivery_changelist", channel=channel.pk, status__exact="failed"),
+    )
 
 
 def _portal(taken: Snapshot) -> Iterable[Line]:

@@ -26,7 +26,8 @@ LISTS: Final = (
     "agents/command", "agents/event", "agents/fanout", "agents/group", "agents/instance", "agents/node",
     "agents/removal", "agents/replica", "agents/service", "agents/session", "auth/group", "auth/user",
     "django_celery_beat/clockedschedule", "django_celery_beat/crontabschedule", "django_celery_beat/intervalschedule",
-    "django_celery_beat/periodictask", "django_celery_beat/solarschedule", "tasks_app/task",
+    "django_celery_beat/periodictask", "django_celery_beat/solarschedule", "notifications/alert",
+    "notifications/channel", "notifications/delivery", "notifications/rule", "notifications/silence", "tasks_app/task",
 )  # fmt: skip
 # Lists as people narrow, search and page them.
 NARROWED: Final = (

@@ -63,6 +63,13 @@ ARCHIVING_PAGES: Final[Mapping[str, Mapping[str, Rule]]] = {
 }
 ARCHIVING_ACTIONS: Final[Mapping[str, Rule]] = {"archive_selected": Role.OPERATOR, "restore_selected": Role.OPERATOR}
 
+EDIT: Final[Mapping[str, Mapping[str, Rule]]] = {"edit": {"GET": Role.OPERATOR, "POST": Role.OPERATOR}}
+TURN_SELECTED: Final[Mapping[str, Rule]] = {
+    "enable_selected": Role.OPERATOR,
+    "disable_selected": Role.OPERATOR,
+    "delete_selected": Role.OPERATOR,
+}
+
 MODELS: Final[Mapping[str, ModelRules]] = {
     "agents.service": ModelRules(
         view=Role.VIEWER,
@@ -130,6 +137,38 @@ MODELS: Final[Mapping[str, ModelRules]] = {
     "agents.removal": ModelRules(view=Role.VIEWER, pages={"live": {"GET": Role.VIEWER}}),
     "tasks_app.task": ModelRules(
         view=Role.VIEWER, pages={"live": {"GET": Role.VIEWER}, "send": {"POST": Role.OPERATOR}}
+    ),
+    # The form of a row is at `edit`; what stands at `change` is the page.
+    "notifications.channel": ModelRules(
+        view=Role.VIEWER,
+        add=Role.OPERATOR,
+        delete=Role.OPERATOR,
+        pages={
+            **EDIT,
+            "live": {"GET": Role.VIEWER},
+            "preview": {"GET": Role.VIEWER},
+            "test": {"POST": Role.OPERATOR},
+            "turn": {"POST": Role.OPERATOR},
+        },
+        actions=TURN_SELECTED,
+    ),
+    "notifications.rule": ModelRules(
+        view=Role.VIEWER,
+        add=Role.OPERATOR,
+        delete=Role.OPERATOR,
+        pages={**EDIT, "replay": {"GET": Role.VIEWER}, "turn": {"POST": Role.OPERATOR}},
+        actions=TURN_SELECTED,
+    ),
+    "notifications.alert": ModelRules(
+        view=Role.VIEWER, pages={"live": {"GET": Role.VIEWER}, "silence": {"POST": Role.OPERATOR}}
+    ),
+    "notifications.delivery": ModelRules(
+        view=Role.VIEWER,
+        pages={"live": {"GET": Role.VIEWER}, "retry": {"POST": Role.OPERATOR}},
+        actions={"send_again_selected": Role.OPERATOR},
+    ),
+    "notifications.silence": ModelRules(
+        view=Role.VIEWER, add=Role.OPERATOR, pages={**EDIT, "end": {"POST": Role.OPERATOR}}
     ),
     "agents.agenttoken": ModelRules(view=Role.VIEWER, add=Role.ADMIN, pages=REVOKE, actions=REVOKE_SELECTED),
     "access.apitoken": ModelRules(view=Role.ADMIN, add=Role.ADMIN, pages=REVOKE, actions=REVOKE_SELECTED),

@@ -47,6 +47,9 @@ PAGES: Final[Mapping[str, Mapping[str, Rule]]] = {
     "admin/views/<int:view_id>/delete/": {"POST": Role.VIEWER},
     # And for what stops an instance the role admin and a recent login.
     "admin/fan-outs/send/": {"GET": Role.OPERATOR, "POST": Role.OPERATOR},
+    "admin/notifications/scope/": {"GET": Role.VIEWER},
+    # It only asks.
+    "admin/notifications/replay/": {"POST": Role.VIEWER},
     APP_LIST: STAFF,
     "admin/inventory/": {"GET": Role.VIEWER},
     "admin/inventory/capabilities/": {"GET": Role.VIEWER},

@@ -46,6 +46,7 @@ READ_AND_ADMINISTER: Final[Mapping[str, Rule]] = {"GET": Role.VIEWER, "POST": Ro
 UNKNOWN_NODE_ROUTE: Final = "^api/v1/master(/.*)?$"
 REGISTRY_DOORS: Final = frozenset({Door.NODE, Door.NODE_READER, Door.NODE_OPERATOR})
 SERVICE: Final = "api/v1/services/<name:service_name>"
+NOTIFICATION_CHANNELS: Final = "api/v1/settings/notifications/channels"
 
 API_ROUTES: Final[Mapping[str, Mapping[str, Rule]]] = {
     "api/schema/": READ,
@@ -123,6 +124,25 @@ API_ROUTES: Final[Mapping[str, Mapping[str, Rule]]] = {
     # It only asks.
     "api/v1/selectors/check": {"POST": Role.VIEWER},
     "api/v1/sessions": READ,
+    # Who is told of what. Tokens that are narrowed to environments are refused beside the table.
+    NOTIFICATION_CHANNELS: READ_AND_COMMAND,
+    f"{NOTIFICATION_CHANNELS}/<name:channel_id>": {"PATCH": Role.OPERATOR, "DELETE": Role.OPERATOR},
+    f"{NOTIFICATION_CHANNELS}/<name:channel_id>/enabled": {"PATCH": Role.OPERATOR},
+    f"{NOTIFICATION_CHANNELS}/<name:channel_id>/test": COMMAND,
+    "api/v1/settings/notifications/services": READ,
+    "api/v1/rules": READ_AND_COMMAND,
+    # It only asks.
+    "api/v1/rules/replay": {"POST": Role.VIEWER},
+    "api/v1/rules/<name:rule_id>": {"GET": Role.VIEWER, "PATCH": Role.OPERATOR, "DELETE": Role.OPERATOR},
+    "api/v1/alerts": READ,
+    "api/v1/alerts/<name:alert_id>": READ,
+    "api/v1/alerts/<name:alert_id>/members": READ,
+    "api/v1/deliveries": READ,
+    "api/v1/deliveries/<name:delivery_id>": READ,
+    "api/v1/deliveries/<name:delivery_id>/retry": COMMAND,
+    "api/v1/silences": READ_AND_COMMAND,
+    "api/v1/silences/<name:silence_id>": READ,
+    "api/v1/silences/<name:silence_id>/end": COMMAND,
     "api/v1/ui/stream": READ,
     "api/v1/system": {"GET": Role.ADMIN},
     "api/v1/history": READ,

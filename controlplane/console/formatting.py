@@ -132,6 +132,42 @@ LOOKS: Mapping[str, Mapping[str, Look]] = {
         "kept": Look("warning", WARN),
     },
     "conflict": {"now": Look("content_copy", BAD), "past": Look("content_copy", WARN)},
+    "channel": {
+        "ok": Look("check_circle", GOOD),
+        "failing": Look("error", BAD),
+        "untried": Look("radio_button_unchecked", MUTE),
+        "off": Look("notifications_off", MUTE),
+    },
+    "rule": {"on": Look("check_circle", GOOD), "off": Look("notifications_off", MUTE)},
+    "alert": {
+        "waiting": Look("hourglass_top", BUSY),
+        "firing": Look("notifications_active", BAD),
+        "resolved": Look("check_circle", MUTE),
+    },
+    "member": {
+        "open": Look("error", BAD),
+        "silenced": Look("notifications_paused", WARN),
+        "ended": Look("check_circle", MUTE),
+    },
+    "delivery": {
+        "pending": Look("schedule", BUSY),
+        "sending": Look("send", BUSY),
+        "delivered": Look("check_circle", GOOD),
+        "failed": Look("error", BAD),
+        "folded": Look("inventory_2", MUTE),
+    },
+    "attempt": {
+        "ok": Look("check_circle", GOOD),
+        "failed": Look("error", BAD),
+        "unknown": Look("help", WARN),
+    },
+    "silence": {
+        "active": Look("notifications_paused", WARN),
+        "between": Look("event_repeat", BUSY),
+        "upcoming": Look("event_upcoming", BUSY),
+        "over": Look("event_available", MUTE),
+        "cancelled": Look("cancel", MUTE),
+    },
 }
 
 STATE_WORDS: Mapping[str, Mapping[str, Words]] = {
@@ -143,6 +179,17 @@ STATE_WORDS: Mapping[str, Mapping[str, Words]] = {
     "fan_out": {"running": _("Running"), "finished": _("Finished"), "gone": _("No longer kept")},
     "removal": {"running": _("Being removed"), "done": _("Removed"), "kept": _("Removed in part")},
     "conflict": {"now": _("Identity conflict"), "past": _("Identity conflict, over")},
+    "channel": {"ok": _("Delivers"), "failing": _("Failing"), "untried": _("Never used"), "off": _("Off")},
+    "rule": {"on": _("On"), "off": _("Off")},
+    "member": {"open": _("Going on"), "silenced": _("Silenced"), "ended": _("Over")},
+    "attempt": {"ok": _("Delivered"), "failed": _("Failed"), "unknown": _("Nobody knows")},
+    "silence": {
+        "active": _("In force"),
+        "between": _("Until the next round"),
+        "upcoming": _("To come"),
+        "over": _("Over"),
+        "cancelled": _("Ended early"),
+    },
     "outcome": {
         "dispatched": _("Sent"),
         "queued": _("Held until it reconnects"),

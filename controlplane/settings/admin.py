@@ -26,15 +26,21 @@ def _item(title: Any, icon: str, view: str, permission: str) -> dict[str, Any]:
 
 
 # What the command palette finds beside pages: functions of (request, text) that yield sections.
-PALETTE_SOURCES = ["agents.admin.palette.fleet", "tasks_app.admin.palette.work"]
+PALETTE_SOURCES = ["agents.admin.palette.fleet", "tasks_app.admin.palette.work", "notifications.admin.palette.told"]
 
 STYLES = (
     "vendor/uplot/uPlot.min.css",
-    *(f"console/{name}.css" for name in ("console", "events", "home", "instance", "service", "system", "task")),
+    *(
+        f"console/{name}.css"
+        for name in ("console", "events", "home", "instance", "notifications", "service", "system", "task")
+    ),
 )
 SCRIPTS = (
     "vendor/uplot/uPlot.iife.min.js",
-    *(f"console/{name}.js" for name in ("console", "live", "charts", "forms", "palette", "events", "instance", "task")),
+    *(
+        f"console/{name}.js"
+        for name in ("console", "live", "charts", "forms", "palette", "events", "instance", "task", "notifications")
+    ),
 )
 
 UNFOLD: dict[str, Any] = {
@@ -107,6 +113,28 @@ UNFOLD: dict[str, Any] = {
                     _item(_("Tasks"), "account_tree", "tasks_app_task_changelist", "tasks_app.view_task"),
                     _item(_("Commands"), "terminal", "agents_command_changelist", "agents.view_command"),
                     _item(_("Fan-outs"), "call_split", "agents_fanout_changelist", "agents.view_fanout"),
+                ],
+            },
+            {
+                "title": _("Notifications"),
+                "items": [
+                    _item(
+                        _("Alerts"),
+                        "notifications_active",
+                        "notifications_alert_changelist",
+                        "notifications.view_alert",
+                    ),
+                    _item(_("Rules"), "rule_settings", "notifications_rule_changelist", "notifications.view_rule"),
+                    _item(
+                        _("Silences"),
+                        "notifications_paused",
+                        "notifications_silence_changelist",
+                        "notifications.view_silence",
+                    ),
+                    _item(
+                        _("Deliveries"), "outbox", "notifications_delivery_changelist", "notifications.view_delivery"
+                    ),
+                    _item(_("Channels"), "campaign", "notifications_channel_changelist", "notifications.view_channel"),
                 ],
             },
             {

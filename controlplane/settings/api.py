@@ -53,6 +53,12 @@ SPECTACULAR_SETTINGS = {
         "SessionStatus": "agents.models.session.Session.Status",
         "InstanceViewStatus": "agents.api.serializers.INSTANCE_VIEW_STATUSES",
         "ServiceViewStatus": "tasks_app.api.serializers.SERVICE_VIEW_STATUSES",
+        "AlertStatus": "notifications.models.alert.Alert.Status",
+        "AlertEventType": "notifications.models.scope.EventType",
+        "DeliveryKind": "notifications.models.delivery.Delivery.Kind",
+        "DeliveryStatus": "notifications.models.delivery.Delivery.Status",
+        "ChannelProvider": "notifications.models.channel.Provider",
+        "SettingsProvider": "notifications.api.settings.PROVIDERS",
         "TaskViewStatus": "tasks_app.api.serializers.TASK_VIEW_STATUSES",
     },
 }

@@ -240,6 +240,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='delivery',
+            index=models.Index(fields=['status', '-created_at', '-id'], name='delivery_status_newest'),
+        ),
+        migrations.AddIndex(
+            model_name='delivery',
             index=models.Index(condition=models.Q(('status__in', ('pending', 'sending'))), fields=['channel', 'next_attempt_at'], name='delivery_open'),
         ),
         migrations.AddIndex(

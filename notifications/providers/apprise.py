@@ -65,12 +65,12 @@ def _plugin(address: str) -> Any:
 
     scheme = address.partition("://")[0].lower()
     if "://" not in address or len(address) > 4000 or "\0" in address:
-        raise Invalid(_("This is no Apprise URL, such as tgram://token/chat."), field="webhook_url")
+        raise Invalid(_("This is no Apprise URL, such as tgram://token/chat."), field="address")
     if scheme in _REFUSED:
-        raise Invalid(_("“%s” acts on the portal's own machine or cannot be guarded.") % scheme, field="webhook_url")
+        raise Invalid(_("“%s” acts on the portal's own machine or cannot be guarded.") % scheme, field="address")
     found = apprise.Apprise.instantiate(address, suppress_exceptions=True)
     if found is None:
-        raise Invalid(_("Apprise does not know this URL, or a part of it is missing."), field="webhook_url")
+        raise Invalid(_("Apprise does not know this URL, or a part of it is missing."), field="address")
     return found
 
 

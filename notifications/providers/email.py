@@ -24,13 +24,13 @@ class Email:
         found = recipients(target.address)
         if not 1 <= len(found) <= RECIPIENTS_MAX:
             raise Invalid(
-                _("Give 1 to %d e-mail addresses, with commas between them.") % RECIPIENTS_MAX, field="webhook_url"
+                _("Give 1 to %d e-mail addresses, with commas between them.") % RECIPIENTS_MAX, field="address"
             )
         for address in found:
             try:
                 validate_email(address)
             except ValidationError as error:
-                raise Invalid(_("“%s” is no e-mail address.") % address[:80], field="webhook_url") from error
+                raise Invalid(_("“%s” is no e-mail address.") % address[:80], field="address") from error
         if not settings.EMAIL_HOST:
             raise Invalid(_("No mail server is set: EMAIL_HOST is empty."), field="provider")
 

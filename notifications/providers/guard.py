@@ -44,7 +44,7 @@ class Answer:
     retry_after_s: float | None = None
 
 
-def check_url(url: str, *, field: str = "webhook_url") -> None:
+def check_url(url: str, *, field: str = "address") -> None:
     """Raise Invalid where the URL cannot be called, and AddressRefused where it may not be.
 
     A name that cannot be resolved now passes: it may be known later, and is checked again with each call.
@@ -66,12 +66,12 @@ def call(
     timeout_s: float,
 ) -> Answer:
     """One request. Raises AddressRefused, and requests.RequestException for what the network does."""
-    scheme, host, port = _parts(url, "webhook_url")
+    scheme, host, port = _parts(url, "address")
     try:
         addresses = _resolved(host, port)
     except OSError as error:
         raise requests.ConnectionError(_("The name %s cannot be resolved.") % host) from error
-    _ensure_allowed(scheme, host, addresses, "webhook_url")
+    _ensure_allowed(scheme, host, addresses, "address")
     with requests.Session() as session:
         # Neither proxies nor netrc of the environment: they would call in the name of whoever runs the portal.
         session.trust_env = False

@@ -1,7 +1,7 @@
 """What a channel says beyond its address, by provider; checked when it is saved.
 
 custom (contract 7.1): `method` GET or POST; `query_params` and `body_params` as `[{key, value}]`, whose values are
-templates; `headers` as the same, whose values are secret; `json_body`, the template of a whole JSON document instead of
+templates; `headers` as the same, whose values are secret; `body_template`, the template of a whole JSON document instead of
 `body_params`. email: `subject_prefix`. The others have none.
 """
 
@@ -55,17 +55,17 @@ def check_custom(options: Mapping[str, Any]) -> None:
     """Raise Invalid, naming the field as the contract's body has it."""
     method = options.get("method", "POST")
     if method not in {"GET", "POST"}:
-        raise Invalid(_("The method is GET or POST."), field="custom_config.method")
+        raise Invalid(_("The method is GET or POST."), field="options.method")
     for name in ("query_params", "body_params", "headers"):
-        _check_params(options.get(name, ()), f"custom_config.{name}")
-    body, template = options.get("body_params"), options.get("json_body", "")
+        _check_params(options.get(name, ()), f"options.{name}")
+    body, template = options.get("body_params"), options.get("body_template", "")
     if method == "GET" and (body or template):
-        raise Invalid(_("GET has no body."), field="custom_config.body_params")
+        raise Invalid(_("GET has no body."), field="options.body_params")
     if body and template:
-        raise Invalid(_("Give either parameters of the body or a whole JSON body."), field="custom_config.json_body")
+        raise Invalid(_("Give either parameters of the body or a whole JSON body."), field="options.body_template")
     for number, header in enumerate(options.get("headers", ())):
         key, value = header["key"], header["value"]
-        place = f"custom_config.headers.{number}"
+        place = f"options.headers.{number}"
         if not _HEADER.fullmatch(key) or key.lower() in _OWN_HEADERS:
             raise Invalid(_("“%s” cannot be set as a header.") % key, field=place)
         if any(ord(character) < 32 or ord(character) > 126 for character in value):
@@ -100,7 +100,7 @@ def _check_names(template: str, field: str) -> None:
 
 
 def _check_json(template: object) -> None:
-    field = "custom_config.json_body"
+    field = "options.body_template"
     if not isinstance(template, str) or len(template) > BODY_MAX_CHARS:
         raise Invalid(_("A JSON body has at most %d characters.") % BODY_MAX_CHARS, field=field)
     _check_names(template, field)

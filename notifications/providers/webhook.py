@@ -74,7 +74,7 @@ def _url(target: Target, variables: Mapping[str, str]) -> str:
 
 
 def _body(target: Target, variables: Mapping[str, str]) -> bytes:
-    template = target.options.get("json_body", "")
+    template = target.options.get("body_template", "")
     if template:
         return filled(template, variables, escape=True).encode()[:BODY_MAX_BYTES]
     params = target.options.get("body_params", ())

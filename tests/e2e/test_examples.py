@@ -56,6 +56,11 @@ def variables(shop: ExampleFleet) -> dict[str, str]:
         "EVENT": shop.event_id,
         "NODE": shop.node_id,
         "FAN_OUT": shop.fan_out_id,
+        "CHANNEL": shop.make_channel(),
+        "RULE": shop.make_rule(),
+        "ALERT": shop.alert_id,
+        "DELIVERY": shop.delivery_id,
+        "SILENCE": shop.make_silence(),
         "OLD_TOKEN": shop.make_token("tokens"),
         "OLD_AGENT_TOKEN": shop.make_token("agent-tokens"),
     }

@@ -18,7 +18,8 @@ def console_as(role="viewer", *, logged_in_s_ago=0, **fields):
     if role != "superuser" and not Group.objects.filter(name=role, permissions__isnull=False).exists():
         # A transactional test before this one emptied the tables that a migration fills.
         import_module("controlplane.access.migrations.0002_role_groups").make_groups(apps, connection.schema_editor())
-        import_module("controlplane.access.migrations.0008_roles_see_the_fleet").grant(apps, connection.schema_editor())
+        for grants in ("0008_roles_see_the_fleet", "0010_roles_see_notifications"):
+            import_module(f"controlplane.access.migrations.{grants}").grant(apps, connection.schema_editor())
     client = Client()
     if role == "superuser":
         client.person = UserFactory(is_superuser=True, **fields)

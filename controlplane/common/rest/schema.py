@@ -153,7 +153,7 @@ class EndpointSchema(AutoSchema):
         if declared.tagged:
             answers[304] = OpenApiResponse(description="What the client has, by If-None-Match, still holds.")
         answers |= {code: OpenApiResponse(ErrorSerializer, _MEANING[code]) for code in refusals}
-        good = (200, declared.media_type) if declared.responds is None else 200
+        good = (declared.status, declared.media_type) if declared.responds is None else declared.status
         # Of two answers with one status, the later adds its media type to the earlier.
         asked = OpenApiResponse(declared.responds or OpenApiTypes.STR, "What was asked for.")
         return {good: asked} | dict(sorted(answers.items())) | files

@@ -40,7 +40,7 @@ class Endpoint:
 
     All answer 422, 503, 401 and 403, and 413 where they are not a GET; one that is `open_to_anybody` asks for no login,
     and names 401 and 403 among its refusals where it has them. `example` is a body that the document shows.
-    Answers of one that is `tagged` carry an ETag.
+    Answers of one that is `tagged` carry an ETag. `status` is that of a good answer.
     """
 
     summary: str
@@ -56,6 +56,7 @@ class Endpoint:
     headers: Mapping[str, str] = field(default_factory=dict)
     tagged: bool = False
     example: Mapping[str, Any] | None = None
+    status: int = 200
 
     @property
     def gives_files(self) -> bool:
@@ -75,6 +76,7 @@ def endpoint(
     headers: Mapping[str, str] | None = None,
     tagged: bool = False,
     example: Mapping[str, Any] | None = None,
+    status: int = 200,
 ) -> Callable[[Callable[[View], HttpResponseBase]], Callable[..., HttpResponseBase]]:
     """Declare a handler of an ApiView; a handler without this answers 404. It takes what the view validated."""
 
@@ -85,7 +87,17 @@ def endpoint(
             return tag(view.request, answer) if tagged and isinstance(answer, Response) else answer
 
         handle.endpoint = Endpoint(  # type: ignore[attr-defined]
-            summary, responds, query, body, refusals, open_to_anybody, media_type, headers or {}, tagged, example
+            summary,
+            responds,
+            query,
+            body,
+            refusals,
+            open_to_anybody,
+            media_type,
+            headers or {},
+            tagged,
+            example,
+            status,
         )
         return handle
 

@@ -38,6 +38,11 @@ PATH_VALUES: Final[Mapping[tuple[str, str], Callable[[ExampleFleet], str]]] = {
     ("history", "event_id"): lambda fleet: fleet.event_id,
     ("tokens", "token_id"): lambda fleet: fleet.token_id,
     ("agent-tokens", "token_id"): lambda fleet: fleet.agent_token_id,
+    ("settings", "channel_id"): lambda fleet: fleet.make_channel(),
+    ("rules", "rule_id"): lambda fleet: fleet.make_rule(),
+    ("alerts", "alert_id"): lambda fleet: fleet.alert_id,
+    ("deliveries", "delivery_id"): lambda fleet: fleet.delivery_id,
+    ("silences", "silence_id"): lambda fleet: fleet.make_silence(),
 }
 # What is put away or removed for good is nothing that other operations need.
 ENDINGS: Final = ("/archive", "/forget")

@@ -52,6 +52,30 @@ Removal.objects.get_or_create(pk={REMOVAL_ID!r}, defaults=dict(
 """
 
 
+DELIVERY_ID = "5b1f0a52-64a3-4f7e-9f0f-6f0f6f1f7d10"
+# What goes out of a portal of a test reaches nobody.
+CHANNEL_URL = "https://hooks.example.com/portal"
+MAKE_TOLD = f"""
+from django.utils import timezone
+from agents.models import Service
+from notifications.models import Alert, AlertMember, Attempt, Delivery, Rule
+now = timezone.now()
+service = Service.objects.get(name={RETIRED_SERVICE!r}, environment={ENVIRONMENT!r})
+rule, _made = Rule.objects.get_or_create(name="an example", defaults=dict(event_types=["task_failed"], enabled=False))
+alert, _made = Alert.objects.get_or_create(rule=rule, key="an example", defaults=dict(
+    event_type="task_failed", status="firing", opened_at=now, last_at=now, event_count=1))
+AlertMember.objects.get_or_create(alert=alert, subject="task:1:sync", defaults=dict(
+    service=service, task_name="sync", first_at=now, last_at=now, told={{"message": "boom"}}))
+delivery, made = Delivery.objects.get_or_create(pk={DELIVERY_ID!r}, defaults=dict(
+    dedupe_key="an example", channel_name="gone", provider="custom", target="kept", rule=rule, alert=alert,
+    event_type="task_failed", title="[Task failed] dev/web/retired sync", status="failed", attempt_count=1,
+    card={{"title": "[Task failed] dev/web/retired sync", "tone": "bad"}}, created_at=now, finished_at=now,
+    status_code=500, error="HTTP 500"))
+if made:
+    Attempt.objects.create(delivery=delivery, started_at=now, finished_at=now, succeeded=False, status_code=500)
+"""
+
+
 class ObedientAgent:
     """Says that each command succeeded, and does nothing of it; reports until it is left."""
 
@@ -143,6 +167,8 @@ class ExampleFleet:
         self.event_id = str(self.api.get("/api/v1/history", limit=1)["items"][0]["id"])
         self.node_id = self.register_node()
         self.token_id, self.agent_token_id = self.make_token("tokens"), self.make_token("agent-tokens")
+        self.alert_id = str(self.api.get("/api/v1/alerts", limit=1)["items"][0]["id"])
+        self.delivery_id = DELIVERY_ID
 
     def make_token(self, collection: str) -> str:
         """The id of a new token that nobody uses."""
@@ -157,6 +183,21 @@ class ExampleFleet:
         """The name of a new group, so that anybody may delete it."""
         group = {"name": f"of-nobody-{uuid.uuid4()}", "selector": f"portal/environment={ENVIRONMENT}"}
         return str(self.api.post("/api/v1/groups", group).json()["name"])
+
+    def make_channel(self) -> str:
+        """The id of a new channel that is told nothing, so that anybody may delete it."""
+        channel = {"name": f"of-nobody-{uuid.uuid4()}", "provider": "feishu", "webhook_url": CHANNEL_URL}
+        return str(self.api.post("/api/v1/settings/notifications/channels", channel).json()["id"])
+
+    def make_rule(self) -> str:
+        """The id of a new rule that tells nobody."""
+        rule = {"name": f"of-nobody-{uuid.uuid4()}", "event_types": ["command_timeout"]}
+        return str(self.api.post("/api/v1/rules", rule).json()["id"])
+
+    def make_silence(self) -> str:
+        """The id of a new silence of nothing that there is."""
+        silence = {"reason": "an example", "selector": "nobody", "ends_at": "2099-01-01T00:00:00Z"}
+        return str(self.api.post("/api/v1/silences", silence).json()["id"])
 
     def fan_out(self) -> str:
         """The id of a new fan-out to all instances of the fleet."""
@@ -173,6 +214,7 @@ class ExampleFleet:
 def example_fleet(portal: Portal) -> Iterator[ExampleFleet]:
     portal.run_python(MAKE_USER)
     portal.run_python(MAKE_RETIRED)
+    portal.run_python(MAKE_TOLD)
     url, token = portal.urls[0], portal.ingest_token
     with Peer(url, token, service=SERVICE) as away:
         report_history(away)

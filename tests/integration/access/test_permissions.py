@@ -36,16 +36,21 @@ from controlplane.access.table import API_ROUTES, REGISTRY_DOORS, UNKNOWN_NODE_R
 from tests import frames
 from tests.factories import (
     AgentTokenFactory,
+    AlertFactory,
     ApiTokenFactory,
     BackgroundJobFactory,
+    ChannelFactory,
     CommandFactory,
+    DeliveryFactory,
     EventFactory,
     FanOutFactory,
     GroupFactory,
     InstanceFactory,
     ReplicaFactory,
+    RuleFactory,
     ServiceFactory,
     SessionFactory,
+    SilenceFactory,
     TaskControlsFactory,
     TaskFactory,
     UserFactory,
@@ -209,6 +214,8 @@ def schedule(**fields):
     )
 
 
+# Where a test of a channel is refused at once.
+NOBODY_THERE = "http://127.0.0.1:1/hook"
 LOGIN_ROUTES = {route for route in API_ROUTES if route.startswith("api/v1/auth/")}
 ROWS = {
     "agents.service": lambda: connected().service,
@@ -226,6 +233,11 @@ ROWS = {
     "agents.backgroundjob": BackgroundJobFactory,
     "agents.agenttoken": AgentTokenFactory,
     "tasks_app.task": TaskFactory,
+    "notifications.channel": lambda: ChannelFactory(url=NOBODY_THERE),
+    "notifications.rule": RuleFactory,
+    "notifications.alert": AlertFactory,
+    "notifications.delivery": lambda: DeliveryFactory(failed=True),
+    "notifications.silence": SilenceFactory,
     "access.apitoken": ApiTokenFactory,
     "access.successfullogin": lambda: SuccessfulLogin.objects.create(username="ann", session_hash="h"),
     "access.failedlogin": lambda: FailedLogin.objects.create(username="ann"),
@@ -238,7 +250,7 @@ ROWS = {
     "django_celery_beat.clockedschedule": lambda: ClockedSchedule.objects.create(clocked_time=timezone.now()),
 }
 # Pages of rows that show what would be done and do nothing yet.
-ASK_AGAIN = {"agents/service/send"}
+ASK_AGAIN = {"agents/service/send", "notifications/channel/test"}
 # What the pages of rows take to do something, where that is more than nothing.
 PAGE_DATA = {
     "agents/service/forget": {"name": "ghost"},
@@ -248,6 +260,18 @@ PAGE_DATA = {
     "agents/instance/labels": {"labels": "rack=7"},
     "agents/node/configure": {"label": "gpu", "config": "{}", "seen": settings_mark(Node(config={}, label=[]))},
     "auth/user/password": {"password1": PASSWORD, "password2": PASSWORD},
+    "notifications/channel/edit": {"provider": "custom", "name": "other", "language": "en"},
+    "notifications/rule/edit": {
+        "name": "other",
+        "types_tasks": "task_failed",
+        "group_by": "type",
+        "wait_s": 1,
+        "update_s": 1,
+        "threshold_count": 1,
+        "threshold_window_s": 1,
+        "missed_start_grace_s": 1,
+    },
+    "notifications/silence/edit": {"reason": "other", "when": "once", "lasts": "24"},
 }
 
 
@@ -273,6 +297,8 @@ DONE_TO = {
     ("agents.instance", "forget"): lambda: InstanceFactory(offline=True, node_name="ghost"),
     ("agents.node", "restore"): archived_node,
     ("agents.fanout", "cancel"): waiting_fan_out,
+    ("notifications.channel", "enable"): lambda: ChannelFactory(enabled=False),
+    ("notifications.rule", "enable"): lambda: RuleFactory(enabled=False),
     ("agents.service", "archive"): ServiceFactory,
     ("agents.service", "restore"): lambda: ServiceFactory(archived_at=timezone.now()),
     ("agents.service", "forget"): lambda: ServiceFactory(name="ghost"),
@@ -508,6 +534,7 @@ def test_every_api_route_and_verb_answers_as_the_table_says(caller, auth_mode, s
         "<name:event_id>": "999999999",
         "<name:token_id>": "999999999",
         "<name:node_id>": "A999999999",
+        **dict.fromkeys(("<name:channel_id>", "<name:rule_id>", "<name:alert_id>", "<name:silence_id>"), "999999999"),
     }
     wrong = []
     for route, rules in API_ROUTES.items():
@@ -517,7 +544,7 @@ def test_every_api_route_and_verb_answers_as_the_table_says(caller, auth_mode, s
         for name, value in values.items():
             url = url.replace(name, value)
         url = url.replace("<name:instance_id>", "0" * 32).replace("<name:command_id>", f"cmd_{'0' * 32}")
-        url = url.replace("<name:removal_id>", "0" * 32)
+        url = url.replace("<name:removal_id>", "0" * 32).replace("<name:delivery_id>", "0" * 32)
         for verb, rule in rules.items():
             response = api_call(caller, verb, f"{url}?environment=dev")
             if rule is Door.AGENT:

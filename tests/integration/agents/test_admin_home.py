@@ -14,6 +14,8 @@ from agents.models import NodesFile
 from agents.selectors import overview
 from controlplane.console.shared import Shared
 from tests.factories import (
+    AlertMemberFactory,
+    ChannelFactory,
     CommandFactory,
     EventFactory,
     InstanceFactory,
@@ -217,6 +219,27 @@ def test_drift_and_conflicts_and_the_portals_own_lag_are_told():
     assert page.index("The portal itself") < page.index("Identity conflicts") < page.index("Topologies that differ")
 
 
+def test_alerts_that_go_on_and_channels_that_fail_are_told():
+    client = console_as()
+    alert = AlertMemberFactory(alert__rule__name="prod is away", alert__event_type="instance_offline").alert
+    AlertMemberFactory(alert__status="resolved", alert__rule__name="is over")
+    channel = ChannelFactory(name="night", failing_since=timezone.now() - MINUTE, last_error="sign match fail")
+    ChannelFactory(name="nobody asks", enabled=False, failing_since=timezone.now())
+
+    page = home(client)
+
+    for text in ("Alerts going on", "prod is away", "1 instance", "sign match fail", "Channels that do not deliver"):
+        assert text in page
+    assert "is over" not in page
+    assert "nobody asks" not in page
+    assert link_with(page, "prod is away") == url("notifications_alert_change", alert.pk)
+    assert link_with(page, "sign match fail") == url("notifications_channel_change", channel.pk)
+
+
+def test_where_no_alert_goes_on_none_is_spoken_of():
+    assert "Alerts going on" not in home()
+
+
 def test_well_is_said_and_the_fleet_is_told_by_dialect_and_environment():
     InstanceFactory(online=True, service__environment="prod")
 
@@ -241,6 +264,8 @@ def fill(count):
         CommandFactory(status="failed")
         CommandFactory(created_at=timezone.now() - MINUTE, deadline_at=timezone.now() + MINUTE)
         ReplicaFactory(last_seen_at=timezone.now() - timedelta(hours=1))
+        AlertMemberFactory()
+        ChannelFactory(failing_since=timezone.now())
 
 
 def test_home_costs_the_same_at_one_row_and_at_three():
@@ -252,7 +277,7 @@ def test_home_costs_the_same_at_one_row_and_at_three():
             client.get(reverse("home_live"))
         costs.append(len(captured))
 
-    assert costs == [24, 24]
+    assert costs == [27, 27]
 
 
 def test_what_was_read_a_moment_ago_is_shown_to_the_next(settings):

@@ -18,13 +18,16 @@ from controlplane.asgi import application
 from controlplane.common.rest import collections, exports, lists, streaming
 from tests.factories import (
     AgentTokenFactory,
+    AlertFactory,
     CommandFactory,
+    DeliveryFactory,
     EventFactory,
     FanOutFactory,
     GroupFactory,
     InstanceLabelsFactory,
     MetricWindowFactory,
     SessionFactory,
+    SilenceFactory,
     TaskFactory,
 )
 from tests.integration.api_client import api_as
@@ -115,6 +118,9 @@ def stock():
         AgentTokenFactory()
         GroupFactory(name=f"group {number}")
         FanOutFactory(created_at=at)
+        AlertFactory(opened_at=at)
+        DeliveryFactory(created_at=at)
+        SilenceFactory(starts_at=at)
     for number in range(COUNT - 1):
         SessionFactory(
             instance__service=instance.service, connected_at=AT + timedelta(seconds=number // 2), status="disconnected"
@@ -140,6 +146,10 @@ LISTS = [
     "agent-tokens",
     "groups",
     "fan-outs",
+    "rules",
+    "alerts",
+    "deliveries",
+    "silences",
 ]
 FORMATS = ["csv", "ndjson"]
 

@@ -6,9 +6,19 @@ from html.parser import HTMLParser
 import pytest
 from django.contrib import admin
 from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
 
 from agents.models import Group
 from tasks_app.models import Task
+from tests.factories import (
+    AlertFactory,
+    AlertMemberFactory,
+    AttemptFactory,
+    ChannelFactory,
+    DeliveryFactory,
+    RuleFactory,
+    SilenceFactory,
+)
 from tests.factories.agents import AgentTokenFactory, CommandFactory, EventFactory, InstanceFactory, ServiceFactory
 from tests.integration.console import console_as, text_of
 
@@ -66,7 +76,14 @@ PAGES = (
     "inventory_suspects",
     "login_again",
     "selector_lab",
+    "notification_scope",
 )
+# Further pages and parts below a row.
+PARTS = {
+    "notifications.channel": ("edit", "preview", "delete"),
+    "notifications.rule": ("edit", "replay"),
+    "notifications.silence": ("edit",),
+}
 READ_ALOUD = {"title", "placeholder", "aria-label", "alt", "data-label", "data-confirm"}
 NOT_READ = {"code", "pre", "script", "style", "option", "textarea", "time", "kbd"}
 VOID = {"input", "meta", "link", "img", "br", "hr", "path", "rect", "circle", "line"}
@@ -131,6 +148,25 @@ def fleet():
         "agents.agenttoken": AgentTokenFactory(name="zz"),
         "agents.group": Group.objects.create(name="zz", selector="zz=1"),
         "tasks_app.task": Task.objects.create(service=service, name="zz"),
+        **told(instance),
+    }
+
+
+def told(instance):
+    """What notifications have of it."""
+    channel = ChannelFactory(name="zz", last_error="zz", failing_since=timezone.now())
+    rule = RuleFactory(name="zz", channels=[channel], quiet_from="22:00", quiet_until="06:00", repeat_s=60)
+    silence = SilenceFactory(reason="zz", weekdays=[1], start_time="02:00", duration_min=90, ends_at=None)
+    alert = AlertFactory(rule=rule, event_type="instance_offline")
+    AlertMemberFactory(alert=alert, instance=instance, service=instance.service, silence=silence)
+    delivery = DeliveryFactory(failed=True, channel=channel, rule=rule, alert=alert, title="zz", error="zz", card={})
+    AttemptFactory(delivery=delivery, succeeded=False, response="zz", error="zz")
+    return {
+        "notifications.channel": channel,
+        "notifications.rule": rule,
+        "notifications.silence": silence,
+        "notifications.alert": alert,
+        "notifications.delivery": delivery,
     }
 
 
@@ -151,6 +187,10 @@ def pages_of(fleet):
             continue
     for label, row in fleet.items():
         yield reverse(f"admin:{label.replace('.', '_')}_change", args=[row.pk])
+        for part in PARTS.get(label, ()):
+            yield reverse(f"admin:{label.replace('.', '_')}_{part}", args=[row.pk])
+    for provider in ("feishu", "wechat_work", "custom", "email", "apprise"):
+        yield f"{reverse('admin:notifications_channel_add')}?provider={provider}"
     for name in PAGES:
         yield reverse(name)
 

@@ -26,15 +26,21 @@ from controlplane.console.admin import CheapChangeList, HistoryAdmin, ModelAdmin
 from tasks_app.models import MetricWindow
 from tests.factories import (
     AgentTokenFactory,
+    AlertMemberFactory,
     ApiTokenFactory,
+    AttemptFactory,
     BackgroundJobFactory,
+    ChannelFactory,
     CommandFactory,
+    DeliveryFactory,
     EventFactory,
     FanOutFactory,
     GroupFactory,
     InstanceFactory,
     ReplicaFactory,
+    RuleFactory,
     SessionFactory,
+    SilenceFactory,
     TaskFactory,
     UserFactory,
 )
@@ -70,6 +76,11 @@ MAKE = {
     "agents.removal": lambda n: Removal.objects.create(**removal(n)),
     "agents.agenttoken": lambda _n: AgentTokenFactory(),
     "tasks_app.task": lambda _n: TaskFactory(),
+    "notifications.channel": lambda _n: AttemptFactory().channel,
+    "notifications.rule": lambda _n: RuleFactory(channels=[ChannelFactory()]),
+    "notifications.alert": lambda _n: AlertMemberFactory(),
+    "notifications.delivery": lambda _n: DeliveryFactory(rule=RuleFactory(), failed=True),
+    "notifications.silence": lambda _n: SilenceFactory(),
     "access.apitoken": lambda _n: ApiTokenFactory(),
     "access.successfullogin": attempt(SuccessfulLogin),
     "access.failedlogin": attempt(FailedLogin),
@@ -93,6 +104,8 @@ QUERIES_MAX = {
     "agents.fanout": 13,
     "agents.event": 12,
     "auth.user": 12,
+    "notifications.delivery": 13,
+    "notifications.rule": 15,
 }
 
 

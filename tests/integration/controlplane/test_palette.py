@@ -9,14 +9,16 @@ from django.test.utils import CaptureQueriesContext
 from agents.models import Group, Instance
 from agents.selectors import named
 from tasks_app.models import Task
+from tests.factories import ChannelFactory, RuleFactory
 from tests.factories.agents import CommandFactory, InstanceFactory, ServiceFactory
 from tests.integration.console import console_as, text_of
 
 pytestmark = pytest.mark.django_db
 
 PALETTE = "/admin/palette/"
-# Of a search: one or two for each of services, instances, nodes, groups and tasks, and those of the commands.
-QUERIES_MAX = 14
+# Of a search: one or two for each of services, instances, nodes, groups, tasks, channels and rules, and those of the
+# commands.
+QUERIES_MAX = 18
 
 
 def found(client, text, **headers):
@@ -62,6 +64,13 @@ def test_everything_of_the_fleet_is_found_by_name():
     Group.objects.create(name="orders-first", selector="a=b")
 
     assert set(found(console_as(), "orders")) == {"orders-api", "orders-worker-1", "orders-sync", "orders-first"}
+
+
+def test_channels_and_rules_are_found_by_name():
+    ChannelFactory(name="on call")
+    RuleFactory(name="tell on call")
+
+    assert {"on call", "tell on call"} <= set(found(console_as(), "on call"))
 
 
 @pytest.mark.parametrize("text", ["work", "WORK", "er-7", "host-7", "agent-7"])

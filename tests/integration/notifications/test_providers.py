@@ -218,10 +218,10 @@ def test_a_webhook_gets_without_a_body(sink):
     assert sink.received[-1].path.endswith("?k=v+w")
 
 
-def test_a_json_body_holds_whatever_the_values_are(sink):
+def test_a_body_template_holds_whatever_the_values_are(sink):
     template = '{"text": "{{ title }}: {{ failure_message }}", "n": 1}'
 
-    send(target("custom", sink, options={"json_body": template}))
+    send(target("custom", sink, options={"body_template": template}))
 
     assert sent(sink) == {"text": '[Task failed] prod/billing sync: a "b"\n', "n": 1}
 
@@ -229,19 +229,19 @@ def test_a_json_body_holds_whatever_the_values_are(sink):
 @pytest.mark.parametrize(
     ("options", "field"),
     [
-        ({"method": "PUT"}, "custom_config.method"),
-        ({"query_params": [{"key": "a", "value": "{{ nope }}"}]}, "custom_config.query_params.0.value"),
-        ({"query_params": [{"key": "a", "value": ""}, {"key": "a", "value": ""}]}, "custom_config.query_params.1.key"),
-        ({"query_params": [{"key": "", "value": ""}]}, "custom_config.query_params.0.key"),
-        ({"query_params": [{"key": "a" * 256, "value": ""}]}, "custom_config.query_params.0.key"),
-        ({"query_params": [{"key": "a", "value": "x" * 2001}]}, "custom_config.query_params.0.value"),
-        ({"query_params": [7]}, "custom_config.query_params.0.key"),
-        ({"query_params": "x"}, "custom_config.query_params"),
-        ({"method": "GET", "body_params": [{"key": "a", "value": ""}]}, "custom_config.body_params"),
-        ({"headers": [{"key": "Host", "value": "x"}]}, "custom_config.headers.0"),
-        ({"headers": [{"key": "X", "value": "a\r\nb"}]}, "custom_config.headers.0"),
-        ({"json_body": '{"a": {{ title }}}'}, "custom_config.json_body"),
-        ({"json_body": "{{ nope }}"}, "custom_config.json_body"),
+        ({"method": "PUT"}, "options.method"),
+        ({"query_params": [{"key": "a", "value": "{{ nope }}"}]}, "options.query_params.0.value"),
+        ({"query_params": [{"key": "a", "value": ""}, {"key": "a", "value": ""}]}, "options.query_params.1.key"),
+        ({"query_params": [{"key": "", "value": ""}]}, "options.query_params.0.key"),
+        ({"query_params": [{"key": "a" * 256, "value": ""}]}, "options.query_params.0.key"),
+        ({"query_params": [{"key": "a", "value": "x" * 2001}]}, "options.query_params.0.value"),
+        ({"query_params": [7]}, "options.query_params.0.key"),
+        ({"query_params": "x"}, "options.query_params"),
+        ({"method": "GET", "body_params": [{"key": "a", "value": ""}]}, "options.body_params"),
+        ({"headers": [{"key": "Host", "value": "x"}]}, "options.headers.0"),
+        ({"headers": [{"key": "X", "value": "a\r\nb"}]}, "options.headers.0"),
+        ({"body_template": '{"a": {{ title }}}'}, "options.body_template"),
+        ({"body_template": "{{ nope }}"}, "options.body_template"),
     ],
 )
 def test_options_that_cannot_work_name_their_field(sink, options, field):

@@ -1,0 +1,56 @@
+"""What a rule would have told, as the console shows it: bars by day, and the messages."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any, Final
+
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.translation import gettext
+
+from controlplane.common.errors import ControlPlaneError
+from notifications.models import Rule
+from notifications.services.replay import replay
+
+DAYS: Final = (1, 7, 14, 30)
+DAYS_DEFAULT: Final = 7
+MESSAGES_SHOWN: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """How many messages a day had; `share` is of the day with the most, in percent."""
+
+    day: date
+    count: int
+    share: int
+
+
+def replay_context(request: HttpRequest, rule: Rule, days_text: str) -> dict[str, Any]:  # noqa: ARG001 -- for its zone
+    """The messages of the last days, newest first, in the time zone of the reader."""
+    days = int(days_text) if days_text in {str(each) for each in DAYS} else DAYS_DEFAULT
+    now = timezone.now()
+    context: dict[str, Any] = {"days": days, "day_choices": DAYS}
+    try:
+        found = replay(rule, now - timedelta(days=days), now)
+    except ControlPlaneError as error:
+        return {**context, "problems": [str(error)]}
+    newest = sorted(found.messages, key=lambda message: message.at, reverse=True)
+    return {
+        **context,
+        "found": found,
+        "bars": _bars(Counter(timezone.localdate(message.at) for message in newest), days),
+        "messages_told": newest[:MESSAGES_SHOWN],
+        "messages_more": max(0, len(newest) - MESSAGES_SHOWN),
+        "message_count": len(newest),
+        "per_day": gettext("%s a day") % f"{len(newest) / days:.1f}",
+    }
+
+
+def _bars(counts: Counter[date], days: int) -> list[Day]:
+    """Each day up to today, the first first."""
+    today = timezone.localdate()
+    most = max(counts.values(), default=0)
+    span = [today - timedelta(days=back) for back in range(days, -1, -1)]
+    return [Day(day, counts[day], round(100 * counts[day] / most) if most else 0) for day in span]
