@@ -1,8 +1,8 @@
 """What a channel says beyond its address, by provider; checked when it is saved.
 
 custom (contract 7.1): `method` GET or POST; `query_params` and `body_params` as `[{key, value}]`, whose values are
-templates; `headers` as the same, whose values are secret; `body_template`, the template of a whole JSON document instead
-of `body_params`. email: `subject_prefix`. The others have none.
+templates; `headers` as the same, whose values are secret; `body_template`, the template of a whole JSON document,
+instead of `body_params`. email: `subject_prefix`. The others have none.
 """
 
 import json
