@@ -77,6 +77,8 @@ class Delivery(models.Model):
         indexes = [
             models.Index(fields=("-created_at", "-id"), name="delivery_newest"),
             models.Index(fields=("channel", "-created_at", "-id"), name="delivery_channel_newest"),
+            # The ledger narrowed to what was given up, which is rare.
+            models.Index(fields=("status", "-created_at", "-id"), name="delivery_status_newest"),
             # The outbox: what is to be sent, by channel and in order.
             models.Index(
                 fields=("channel", "next_attempt_at"),
