@@ -30,5 +30,7 @@ app.conf.beat_schedule = {
     "apply-retention": {"task": "tasks_app.tasks.apply_retention", "schedule": 5.0, "options": {"expires": 10}},
     "remove-forgotten": {"task": "tasks_app.tasks.remove_forgotten", "schedule": 5.0, "options": {"expires": 10}},
     "measure-tables": {"task": "agents.tasks.measure_tables", "schedule": 5.0, "options": {"expires": 10}},
+    "send-deliveries": {"task": "notifications.tasks.send_deliveries", "schedule": 1.0, "options": {"expires": 5}},
+    "clean-deliveries": {"task": "notifications.tasks.clean_deliveries", "schedule": 5.0, "options": {"expires": 10}},
     "clean-logins": {"task": "controlplane.tasks.clean_logins", "schedule": 5.0, "options": {"expires": 10}},
 }

@@ -1,6 +1,6 @@
 """What can go wrong with notifications, one class per cause."""
 
-from controlplane.common.errors import Conflict, NotFound
+from controlplane.common.errors import Conflict, NotFound, TooMany
 
 
 class ChannelUnknown(NotFound):
@@ -13,6 +13,12 @@ class ChannelNameTaken(Conflict):
     """There is a channel of this name already."""
 
     code = "name_taken"
+
+
+class ChannelBusy(TooMany):
+    """It has used up what it may send for now."""
+
+    code = "channel_budget_spent"
 
 
 class RuleUnknown(NotFound):

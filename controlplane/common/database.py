@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import datetime
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,7 @@ from uuid import UUID
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections, models, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
+from django.utils import timezone
 from psycopg.errors import LockNotAvailable, QueryCanceled
 
 
@@ -157,6 +159,20 @@ def lock_timeout(milliseconds: int) -> None:
 
 def is_lock_timeout(error: OperationalError) -> bool:
     return isinstance(error.__cause__, LockNotAvailable)
+
+
+def database_now() -> datetime:
+    """The time by the clock of the database, which all processes share; SQLite's is that of its one host.
+
+    One statement on PostgreSQL. Inside a transaction it goes on.
+    """
+    connection = connections[DEFAULT_DB_ALIAS]
+    if connection.vendor != "postgresql":
+        return timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+    return now
 
 
 class OwnConnections:

@@ -24,6 +24,7 @@ from agents.selectors.figures import (
 )
 from controlplane.celery import app as celery_app
 from controlplane.prometheus.families import Sample, counter, gauge
+from controlplane.prometheus.notifications import notification_metrics
 from controlplane.prometheus.processes import process_metrics
 
 # The one name of the contract, which its own alert rules expect; all others begin with portal_.
@@ -31,7 +32,7 @@ COMMANDS: Final = "onestep_control_plane_agent_commands_total"
 
 
 def portal_text(now: datetime) -> str:
-    """All of it in the text format of Prometheus. Cost: six statements, none of them over history."""
+    """All of it in the text format of Prometheus. Cost: ten statements, none of them over history."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Portal(now))
     return generate_latest(registry).decode()
@@ -47,6 +48,7 @@ class _Portal(Collector):
         yield from _fleet()
         yield from _commands()
         yield from _jobs()
+        yield from notification_metrics(self._now)
         yield from process_metrics(live_replicas(self._now))
 
 

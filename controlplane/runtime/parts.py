@@ -29,6 +29,7 @@ from agents.services.replicas import start_replica, stop_replica, touch_replica
 from agents.services.transitions import store_transitions
 from controlplane.celery import app as celery_app
 from controlplane.common.serving import HANG_UP_EXTENSION
+from notifications.services.sending import sending
 
 logger = logging.getLogger(__name__)
 
@@ -167,8 +168,8 @@ class WorkerPart:
             without_mingle=True,
             without_heartbeat=True,
         )
-        # What its jobs change of nodes, it writes itself.
-        with ReplicaPresence(Replica.Kind.WORKER), kept_nodes_file():
+        # What its jobs change of nodes, it writes itself; what they leave in the outbox, it sends.
+        with ReplicaPresence(Replica.Kind.WORKER), kept_nodes_file(), sending():
             worker.start()
 
     def stop(self) -> None:

@@ -10,6 +10,7 @@ from controlplane.settings.agents import *  # noqa: F403
 from controlplane.settings.registry import *  # noqa: F403
 from controlplane.settings.metrics import *  # noqa: F403
 from controlplane.settings.background import *  # noqa: F403
+from controlplane.settings.notifications import *  # noqa: F403
 from controlplane.settings.access import *  # noqa: F403
 from controlplane.settings.headers import *  # noqa: F403
 from controlplane.settings.api import *  # noqa: F403

@@ -1,6 +1,7 @@
-"""Telling people: what may be called, how often it is tried, and the keys of what channels keep."""
+"""Telling people: what may be called, how often it is tried, the keys of what channels keep, and how long it is kept."""
 
 import ipaddress
+from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
@@ -31,10 +32,25 @@ def _keys(configured: str) -> tuple[str, ...]:
     return keys
 
 
+def _portal_url() -> str:
+    """The address under which people open the portal, without a slash at its end."""
+    url = env.text("PORTAL_URL").rstrip("/")
+    if url and (urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).netloc):
+        raise ImproperlyConfigured(f"PORTAL_URL must be an address such as https://portal.example.com, not {url!r}.")
+    return url
+
+
 # Networks that webhooks may reach besides the public ones, and by plain http too.
 NOTIFY_ALLOW_PRIVATE = _networks(env.text("NOTIFY_ALLOW_PRIVATE", ""))
+# What links in messages begin with; without it they hold a path alone.
+PORTAL_URL = _portal_url()
+# How long one attempt may take in all.
 NOTIFY_TIMEOUT_S = env.integer("NOTIFY_TIMEOUT_S", 5, minimum=1, maximum=60)
-NOTIFY_MAX_ATTEMPTS = env.integer("NOTIFY_MAX_ATTEMPTS", 5, minimum=1, maximum=20)
+NOTIFY_MAX_ATTEMPTS = env.integer("NOTIFY_MAX_ATTEMPTS", 5, minimum=1, maximum=100)
+# To how many channels one worker sends at the same time.
+NOTIFY_CONCURRENCY = env.integer("NOTIFY_CONCURRENCY", 32, minimum=1, maximum=500)
+# How long deliveries are kept after they ended, with their attempts, and alerts after they were over.
+RETENTION_DELIVERIES_DAYS = env.integer("RETENTION_DELIVERIES_DAYS", 90, minimum=1)
 # Encrypts with the first, and reads with all of them.
 NOTIFY_SECRET_KEYS = _keys(env.secret("NOTIFY_SECRET_KEYS"))
 

@@ -10,9 +10,12 @@ from django.utils.translation import gettext_lazy as _
 from agents.models import BackgroundJob, RetentionResult
 from agents.services.sizes import SIZES_JOB, SIZES_KEPT
 from controlplane.access.cleaning import LOGINS_SETTING
+from notifications.services.retention import CLEAN_JOB, DELIVERIES_SETTING
 from tasks_app.services.storage import COMMANDS_SETTING, EVENTS_SETTING, RETENTION_JOB, WINDOWS_SETTING
 
 CLEAN_LOGINS_JOB = "clean-logins"
+# They say by themselves when nothing was left.
+_RESTING = frozenset({RETENTION_JOB, CLEAN_JOB})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,17 @@ _SETTINGS: tuple[tuple[str, str | Promise, str, tuple[str, ...]], ...] = (
         ("agents_command", "agents_fanout", "agents_fanouttarget"),
     ),
     (
+        DELIVERIES_SETTING,
+        _("Deliveries that have ended, with their attempts, and alerts that are over"),
+        CLEAN_JOB,
+        (
+            "notifications_delivery",
+            "notifications_attempt",
+            "notifications_alert",
+            "notifications_alertmember",
+        ),
+    ),
+    (
         LOGINS_SETTING,
         _("Logins and failed logins; sessions of the console as they expire"),
         CLEAN_LOGINS_JOB,
@@ -65,8 +79,8 @@ _SETTINGS: tuple[tuple[str, str | Promise, str, tuple[str, ...]], ...] = (
 def retention() -> list[Kept]:
     """Each setting. Two queries."""
     results = RetentionResult.objects.in_bulk([setting for setting, *_rest in _SETTINGS])
-    rows = BackgroundJob.objects.in_bulk([RETENTION_JOB, CLEAN_LOGINS_JOB, SIZES_JOB])
-    ran = {name: row.completed_at if name == RETENTION_JOB else row.last_succeeded_at for name, row in rows.items()}
+    rows = BackgroundJob.objects.in_bulk([RETENTION_JOB, CLEAN_JOB, CLEAN_LOGINS_JOB, SIZES_JOB])
+    ran = {name: row.completed_at if name in _RESTING else row.last_succeeded_at for name, row in rows.items()}
     found = [
         _kept(Kept(setting, getattr(settings, setting), removes, job, tables, ran.get(job)), results.get(setting))
         for setting, removes, job, tables in _SETTINGS

@@ -58,6 +58,7 @@ class Migration(migrations.Migration):
                 ('last_success_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='last delivered')),
                 ('last_failure_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='last failed')),
                 ('last_error', models.TextField(blank=True, editable=False, verbose_name='last error')),
+                ('held_until', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='not tried before')),
                 ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created')),
                 ('updated_at', models.DateTimeField(auto_now=True, verbose_name='updated')),
             ],
@@ -65,6 +66,20 @@ class Migration(migrations.Migration):
                 'verbose_name': 'channel',
                 'verbose_name_plural': 'channels',
                 'ordering': ('created_at', 'id'),
+            },
+        ),
+        migrations.CreateModel(
+            name='DeliveryTotals',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('provider', models.CharField(max_length=16, verbose_name='provider')),
+                ('status', models.CharField(max_length=16, verbose_name='status')),
+                ('count', models.BigIntegerField(verbose_name='deliveries')),
+            ],
+            options={
+                'verbose_name': 'delivery totals',
+                'verbose_name_plural': 'delivery totals',
+                'constraints': [models.UniqueConstraint(fields=('provider', 'status'), name='delivery_totals')],
             },
         ),
         migrations.CreateModel(

@@ -5,6 +5,7 @@ from notifications.models.inbox import RoutineNews, RuleCursor
 from notifications.models.rule import Rule
 from notifications.models.scope import EventType, Scope
 from notifications.models.silence import Silence
+from notifications.models.totals import DeliveryTotals
 
 __all__ = [
     "Alert",
@@ -12,6 +13,7 @@ __all__ = [
     "Attempt",
     "Channel",
     "Delivery",
+    "DeliveryTotals",
     "EventType",
     "Provider",
     "RoutineNews",

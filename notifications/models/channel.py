@@ -43,6 +43,8 @@ class Channel(models.Model):
     last_success_at = models.DateTimeField(_("last delivered"), null=True, blank=True, editable=False)
     last_failure_at = models.DateTimeField(_("last failed"), null=True, blank=True, editable=False)
     last_error = models.TextField(_("last error"), blank=True, editable=False)
+    # Nothing is tried before: it did not answer, or asked for patience.
+    held_until = models.DateTimeField(_("not tried before"), null=True, blank=True, editable=False)
 
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated"), auto_now=True)

@@ -103,18 +103,19 @@ def apply_retention(now: datetime | None = None) -> bool:
     When nothing was left, it rests for RETENTION_RUN_INTERVAL_S. Cost of a run that rests: one read by primary key.
     """
     now = now or timezone.now()
-    if _rests(now):
+    if rests(RETENTION_JOB, now):
         return True
     until = time.monotonic() + STEP_MAX_S
     # All of them, whatever one says: none waits for another's backlog.
-    if not all([_drop_weeks(now), *(_in_batches(delete, until) for delete in _deletions(now))]):
+    if not all([_drop_weeks(now), *(in_batches(delete, until) for delete in _deletions(now))]):
         return False
     BackgroundJob.objects.filter(name=RETENTION_JOB).update(completed_at=now)
     return True
 
 
-def _rests(now: datetime) -> bool:
-    completed_at = BackgroundJob.objects.filter(name=RETENTION_JOB).values_list("completed_at", flat=True).first()
+def rests(job: str, now: datetime) -> bool:
+    """Whether nothing was left less than RETENTION_RUN_INTERVAL_S ago. One read by primary key."""
+    completed_at = BackgroundJob.objects.filter(name=job).values_list("completed_at", flat=True).first()
     if completed_at is None:
         return False
     # A completion in the future was written by a wrong clock and holds nothing up.
@@ -169,7 +170,7 @@ def _deletions(now: datetime) -> list[Deletion]:
     return deletions
 
 
-def _in_batches(deletion: Deletion, until: float) -> bool:
+def in_batches(deletion: Deletion, until: float) -> bool:
     """Delete until nothing is left or the time is up; True when nothing is left. What went is counted."""
     removed = 0
     try:
