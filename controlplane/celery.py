@@ -30,5 +30,6 @@ app.conf.beat_schedule = {
     "apply-retention": {"task": "tasks_app.tasks.apply_retention", "schedule": 5.0, "options": {"expires": 10}},
     "remove-forgotten": {"task": "tasks_app.tasks.remove_forgotten", "schedule": 5.0, "options": {"expires": 10}},
     "measure-tables": {"task": "agents.tasks.measure_tables", "schedule": 5.0, "options": {"expires": 10}},
+    "evaluate-rules": {"task": "notifications.tasks.evaluate_rules", "schedule": 1.0, "options": {"expires": 5}},
     "clean-logins": {"task": "controlplane.tasks.clean_logins", "schedule": 5.0, "options": {"expires": 10}},
 }

@@ -27,6 +27,7 @@ class Migration(migrations.Migration):
                 ('event_count', models.PositiveIntegerField(default=0, verbose_name='events')),
                 ('told_count', models.PositiveIntegerField(default=0, verbose_name='events told')),
                 ('silenced_count', models.PositiveIntegerField(default=0, verbose_name='events silenced')),
+                ('news_count', models.PositiveIntegerField(default=0, verbose_name='subjects not told yet')),
                 ('recent', models.JSONField(default=list)),
                 ('due_at', models.DateTimeField(blank=True, null=True, verbose_name='told next')),
                 ('told_at', models.DateTimeField(blank=True, null=True, verbose_name='told last')),
@@ -176,6 +177,7 @@ class Migration(migrations.Migration):
                 ('time_zone', models.CharField(blank=True, max_length=64, verbose_name='time zone')),
                 ('cancelled_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='cancelled')),
                 ('told_until', models.DateTimeField(blank=True, editable=False, null=True)),
+                ('applied_at', models.DateTimeField(blank=True, editable=False, null=True)),
                 ('created_by_name', models.CharField(blank=True, editable=False, max_length=255, verbose_name='created by')),
                 ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created')),
                 ('updated_at', models.DateTimeField(auto_now=True, verbose_name='updated')),
@@ -249,6 +251,14 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='alert',
             index=models.Index(condition=models.Q(('due_at__isnull', False)), fields=['due_at'], name='alert_due'),
+        ),
+        migrations.AddIndex(
+            model_name='alert',
+            index=models.Index(fields=['rule', 'key', '-told_at'], name='alert_of_key'),
+        ),
+        migrations.AddIndex(
+            model_name='alertmember',
+            index=models.Index(fields=['subject', '-last_at'], name='alert_member_subject'),
         ),
         migrations.AddConstraint(
             model_name='alert',

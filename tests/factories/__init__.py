@@ -15,6 +15,15 @@ from tests.factories.agents import (
     ServiceFactory,
     SessionFactory,
 )
+from tests.factories.notifications import (
+    AlertFactory,
+    AlertMemberFactory,
+    AttemptFactory,
+    ChannelFactory,
+    DeliveryFactory,
+    RuleFactory,
+    SilenceFactory,
+)
 from tests.factories.tasks_app import (
     AppSnapshotFactory,
     CustomMetricFactory,
@@ -27,11 +36,16 @@ from tests.factories.tasks_app import (
 __all__ = [
     "ONESTEP_CAPABILITIES",
     "AgentTokenFactory",
+    "AlertFactory",
+    "AlertMemberFactory",
     "ApiTokenFactory",
     "AppSnapshotFactory",
+    "AttemptFactory",
     "BackgroundJobFactory",
+    "ChannelFactory",
     "CommandFactory",
     "CustomMetricFactory",
+    "DeliveryFactory",
     "EventFactory",
     "FanOutFactory",
     "GroupFactory",
@@ -39,8 +53,10 @@ __all__ = [
     "InstanceLabelsFactory",
     "MetricWindowFactory",
     "ReplicaFactory",
+    "RuleFactory",
     "ServiceFactory",
     "SessionFactory",
+    "SilenceFactory",
     "TaskControlsFactory",
     "TaskFactory",
     "UserFactory",
