@@ -32,5 +32,11 @@ app.conf.beat_schedule = {
     "measure-tables": {"task": "agents.tasks.measure_tables", "schedule": 5.0, "options": {"expires": 10}},
     "send-deliveries": {"task": "notifications.tasks.send_deliveries", "schedule": 1.0, "options": {"expires": 5}},
     "clean-deliveries": {"task": "notifications.tasks.clean_deliveries", "schedule": 5.0, "options": {"expires": 10}},
+    "find-missed-starts": {
+        "task": "notifications.tasks.find_missed_starts",
+        "schedule": 30.0,
+        "options": {"expires": 60},
+    },
+    "evaluate-rules": {"task": "notifications.tasks.evaluate_rules", "schedule": 1.0, "options": {"expires": 5}},
     "clean-logins": {"task": "controlplane.tasks.clean_logins", "schedule": 5.0, "options": {"expires": 10}},
 }

@@ -67,3 +67,9 @@ class SilenceOver(Conflict):
     """It has ended already."""
 
     code = "silence_over"
+
+
+class SilenceBegun(Conflict):
+    """It has begun: what it kept quiet is told of when it ends."""
+
+    code = "silence_begun"

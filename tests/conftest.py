@@ -1,5 +1,7 @@
 """What every test shares: which tests fit the database and hints at hand, and a database that can be dropped."""
 
+import math
+
 import pytest
 from django.conf import settings
 from django.db import connection
@@ -22,6 +24,18 @@ def pytest_collection_modifyitems(config, items):
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(autouse=True)
+def _nobody_watches_routine(monkeypatch):
+    """Writers of events would ask once a second who does, and so would a test that counts queries, or not.
+
+    A test that needs it calls `watching.ask_again()`.
+    """
+    from agents.services import watching
+
+    monkeypatch.setattr(watching, "_asked", watching.NOTHING)
+    monkeypatch.setattr(watching, "_fresh_until", math.inf)
 
 
 @pytest.fixture(scope="session")

@@ -119,8 +119,41 @@ def stream_end() -> End:
         position = Position(0, found[0] if found else 0)
         return End("0" * 8, position, position)
     settled, latest, *identity = found
-    life = hashlib.sha256("/".join(map(str, identity)).encode()).hexdigest()[:8]
-    return End(life, Position(settled, 0), Position(latest, 0))
+    return End(_life(*identity), Position(settled, 0), Position(latest, 0))
+
+
+def _life(*identity: object) -> str:
+    return hashlib.sha256("/".join(map(str, identity)).encode()).hexdigest()[:8]
+
+
+def is_of_this_server(life: str) -> bool:
+    """Whether a life is that of this database, or one that it had before a failover or a recovery to some moment.
+
+    The numbers of transactions go on over these. A position that is stored in the same database was taken back with it,
+    and means what it meant; what a client remembers of such a life may never have happened. At most one query.
+    """
+    if connection.vendor != "postgresql":
+        return life == "0" * 8
+    with connection.cursor() as cursor:
+        cursor.execute(_IDENTITY)
+        system, timeline, own = cursor.fetchone()
+    return any(life == _life(system, each, own) for each in range(timeline, max(0, timeline - _TIMELINES_MAX), -1))
+
+
+def read_since(received_after: datetime, *, occurred_after: datetime, limit: int) -> tuple[list[StreamedEvent], End]:
+    """The first notable events that were received after a moment, for who has lost its place; and where it goes on.
+
+    What is at or behind the `settled` end is left to the stream. Events of another server, which a restored dump
+    brings, are among them; take them out of the stream first (agents.services.stream).
+    """
+    end = stream_end()
+    is_postgres = connection.vendor == "postgresql"
+    moments = [connection.ops.adapt_datetimefield_value(each) for each in (received_after, occurred_after)]
+    if is_postgres:
+        rows = typed_rows(_SINCE_POSTGRES, [*moments, str(end.settled.transaction), limit], _FIELDS)
+    else:
+        rows = typed_rows(_SINCE_SQLITE, [*moments, limit], _FIELDS)
+    return [StreamedEvent(Position(transaction, row_id), *columns) for transaction, row_id, *columns in rows], end
 
 
 def read_stretch(after: Position, *, limit: int) -> Stretch:
@@ -166,6 +199,12 @@ SELECT
     pg_snapshot_xmax(snapshot)::text::bigint, system_identifier, timeline_id, own
 FROM seen, pg_control_system(), pg_control_checkpoint()
 """
+_IDENTITY = """
+SELECT system_identifier, timeline_id, (SELECT oid FROM pg_database WHERE datname = current_database())
+FROM pg_control_system(), pg_control_checkpoint()
+"""
+# Each failover and each recovery begins another.
+_TIMELINES_MAX: Final = 1000
 # The highest id that was ever given, also where its row is gone.
 _END_SQLITE = f"SELECT seq FROM sqlite_sequence WHERE name = '{Event._meta.db_table}'"  # noqa: S608 -- names of our own
 
@@ -191,3 +230,9 @@ _EVENTS_POSTGRES = (
     "ORDER BY e.txid, e.id LIMIT %s"
 )
 _EVENTS_SQLITE = f"SELECT 0, {_FROM} AND e.id > %s ORDER BY e.id LIMIT %s"
+_SINCE = "AND e.received_at > %s AND e.occurred_at > %s"
+_SINCE_POSTGRES = (
+    f"SELECT COALESCE(e.txid::text::bigint, 0), {_FROM} {_SINCE} AND (e.txid IS NULL OR e.txid < CAST(%s AS xid8)) "
+    "ORDER BY e.received_at, e.id LIMIT %s"
+)
+_SINCE_SQLITE = f"SELECT 0, {_FROM} {_SINCE} ORDER BY e.received_at, e.id LIMIT %s"

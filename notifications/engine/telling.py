@@ -2,16 +2,22 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal, TypeAlias
 
 from notifications.engine.facts import Fact
 
-TellingKind = Literal["alert", "repeat", "resolved", "digest", "summary", "test"]
+TellingKind: TypeAlias = Literal["alert", "repeat", "resolved", "digest", "summary", "test"]
+# Of so many subjects a message says more than that they are among them.
+FACTS_MAX: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Telling:
-    """`facts` are the newest, at most 20; the counts are of all."""
+    """`facts` are the newest of each subject, newest first, FACTS_MAX at most; the counts are of all.
+
+    `cover` says in few words what the subjects have in common, as in `rack=r7: 300/312`: so many of all that have it.
+    `until` is set where all is over that is told of.
+    """
 
     kind: TellingKind
     event_type: str = ""

@@ -30,6 +30,8 @@ class Alert(models.Model):
     event_count = models.PositiveIntegerField(_("events"), default=0)
     told_count = models.PositiveIntegerField(_("events told"), default=0)
     silenced_count = models.PositiveIntegerField(_("events silenced"), default=0)
+    # Subjects that came to it since it was told last.
+    news_count = models.PositiveIntegerField(_("subjects not told yet"), default=0)
     # The times of the newest events, for the threshold: as many as Rule.threshold_count asks for.
     recent = models.JSONField(default=list)
     due_at = models.DateTimeField(_("told next"), null=True, blank=True)
@@ -50,6 +52,8 @@ class Alert(models.Model):
             models.Index(fields=("-opened_at", "-id"), name="alert_newest"),
             # Read each second by whoever tells: few are due.
             models.Index(fields=("due_at",), name="alert_due", condition=models.Q(due_at__isnull=False)),
+            # When the last one of a group was told: the next waits for Rule.update_s.
+            models.Index(fields=("rule", "key", "-told_at"), name="alert_of_key"),
         ]
 
     def __str__(self) -> str:
@@ -91,6 +95,8 @@ class AlertMember(models.Model):
         verbose_name_plural = _("subjects of alerts")
         ordering = ("id",)
         constraints = [models.UniqueConstraint(fields=("alert", "subject"), name="alert_member")]
+        # Read by whatever ends the trouble of a subject, and by who asks whether an event was told.
+        indexes = [models.Index(fields=("subject", "-last_at"), name="alert_member_subject")]
 
     def __str__(self) -> str:
         return self.subject

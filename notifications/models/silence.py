@@ -13,6 +13,7 @@ class Silence(Scope):
     One that recurs (`weekdays` 0 = Monday to 6, `start_time`, `duration_min`, in `time_zone`) is a maintenance window:
     it is in force in each of its rounds that begins between `starts_at` and `ends_at`, for ever where that is None.
     At the end of each round one summary of what is still broken is told; `told_until` is the end of the last one told.
+    What went on before a round is quiet in it, too; `applied_at` is the beginning of the last one that saw to that.
     """
 
     reason = models.TextField(_("reason"))
@@ -25,6 +26,7 @@ class Silence(Scope):
     time_zone = models.CharField(_("time zone"), max_length=64, blank=True)
     cancelled_at = models.DateTimeField(_("cancelled"), null=True, blank=True, editable=False)
     told_until = models.DateTimeField(null=True, blank=True, editable=False)
+    applied_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
     )

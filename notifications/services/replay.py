@@ -1,25 +1,44 @@
-"""Replay: what a rule would have told. STAND-IN: to be replaced at merge. It knows neither thresholds nor silences."""
+"""Replay: what a rule or a silence would have told of the past, by the very engine that tells of the present."""
 
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Final
+import time
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from typing import Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
-from agents.labels import parse
-from agents.models import Event
-from agents.selectors.events import events_so_far
-from agents.selectors.labels import of_matching
+from django.conf import settings
+from django.utils import timezone
+from django.utils.translation import get_language
+
 from notifications.engine.cards import Card
-from notifications.kinds import KIND_OF_TYPE, TYPE_OF_KIND
-from notifications.models import EventType, Rule
+from notifications.engine.facts import Fact
+from notifications.engine.machine import Machine, Told
+from notifications.engine.matching import RuleSpec, SilenceSpec
+from notifications.engine.rendering import card_of
+from notifications.engine.telling import Telling
+from notifications.models import Channel, Rule, Silence
+from notifications.selectors.covering import covers_by_service, covers_of_instances
+from notifications.selectors.past import past_facts
+from notifications.selectors.specs import rule_spec, rule_specs, silence_spec, silence_specs
 
+# So many events are read, the newest ones.
 READ_MAX: Final = 20_000
+# So many messages are written out, the newest ones; the others are counted.
+WRITTEN_MAX: Final = 500
+READ_FOR_S: Final = 10.0
+RUN_FOR_S: Final = 10.0
+# So many facts are taken between two looks at the clock.
+_PORTION: Final = 500
+_INSTANCES: Final = "instance_"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayedMessage:
-    """One message that would have been sent. `card` is in the language of the reader."""
+    """One message that would have been sent, to these channels. `card` and `title` are in the language of the reader,
+    and there for the newest WRITTEN_MAX messages."""
 
     at: datetime
     kind: str
@@ -27,85 +46,166 @@ class ReplayedMessage:
     title: str
     event_count: int
     subject_count: int
+    channel_ids: tuple[int, ...] = ()
     card: Card | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DayCount:
+    """So many messages one channel would have got on one day, by the clock of the reader; `channel_id` is None for a
+    draft that has no channel yet."""
+
+    day: date
+    channel_id: int | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
-    """`event_count` matched; `silenced_count` of them would have been counted only. `is_cut` says that there was more
-    than is read at once, and that the newest part was."""
+    """`event_count` matched; `silenced_count` of them would have been counted only.
+
+    `since` is from when on events were read: later than asked for where there were too many (`is_cut`).
+    `stopped_at` is set where the time for it was over before the end: nothing later was looked at. `messages_without`
+    says, of a silence, how many messages there would have been without it.
+    """
 
     since: datetime
     until: datetime
     event_count: int
     silenced_count: int
     messages: tuple[ReplayedMessage, ...]
+    by_day: tuple[DayCount, ...] = ()
     is_cut: bool = False
+    stopped_at: datetime | None = None
+    messages_without: int | None = None
 
 
-def replay(rule: Rule, since: datetime, until: datetime) -> Replay:
-    """Run a rule, stored or a draft, over the stored events from `since` to `until`."""
-    kinds = [KIND_OF_TYPE[EventType(each)] for each in rule.event_types]
-    rows: Any = events_so_far().filter(kind__in=kinds, occurred_at__gte=since, occurred_at__lt=until)
-    if rule.selector:
-        rows = rows.filter(of_matching(parse(rule.selector)))
-    rows = rows.select_related("service").defer("traceback", "meta").order_by("-occurred_at", "-id")
-    found = list(rows[: READ_MAX + 1])
-    events = [event for event in reversed(found[:READ_MAX]) if _is_meant(rule, event)]
+@dataclass(frozen=True, slots=True)
+class _Run:
+    told: list[Told]
+    event_count: int
+    silenced_count: int
+    stopped_at: datetime | None
+
+
+def replay(
+    draft: Rule | Silence, since: datetime, until: datetime, *, channels: Collection[Channel] | None = None
+) -> Replay:
+    """Run a rule or a silence, stored or a draft, over the events that are stored from `since` to `until`.
+
+    Nothing is stored or sent. A rule runs alone, beside the silences that there are; a silence runs beside all rules
+    that are enabled. `channels` are those of a draft of a rule. Scopes go by the labels that instances have now.
+    """
+    rules = _rules(draft, channels)
+    others = [_anew(each) for each in silence_specs(since=since) if not _is_same(each, draft)]
+    own = [_anew(silence_spec(draft))] if isinstance(draft, Silence) else []
+    past = past_facts(rules, since, until, rows_max=READ_MAX, deadline=time.monotonic() + READ_FOR_S)
+    ran = _run(rules, [*others, *own], past.facts, past.since, until)
+    without = len(_run(rules, others, past.facts, past.since, until).told) if own else None
     return Replay(
-        since=since,
+        since=past.since,
         until=until,
-        event_count=len(events),
-        silenced_count=0,
-        messages=tuple(_messages(rule, events)),
-        is_cut=len(found) > READ_MAX,
+        event_count=ran.event_count,
+        silenced_count=ran.silenced_count,
+        messages=_messages(ran.told),
+        by_day=_by_day(ran.told),
+        is_cut=past.is_cut,
+        stopped_at=ran.stopped_at,
+        messages_without=without,
     )
 
 
-def _is_meant(rule: Rule, event: Event) -> bool:
-    service = event.service
-    here = {"name": service.name, "environment": service.environment} if service else None
-    if rule.service_scopes and here not in rule.service_scopes:
-        return False
-    if rule.environments and (service is None or service.environment not in rule.environments):
-        return False
-    patterns = [part.strip() for part in rule.task_pattern.split(",") if part.strip()]
-    return not patterns or any(_fits(pattern, event.task_name) for pattern in patterns)
+def _rules(draft: Rule | Silence, channels: Collection[Channel] | None) -> list[RuleSpec]:
+    if isinstance(draft, Silence):
+        return rule_specs()
+    if channels is None:
+        channels = list(draft.channels.filter(enabled=True)) if draft.pk is not None else []
+    return [rule_spec(draft, [channel.pk for channel in channels])]
 
 
-def _fits(pattern: str, name: str) -> bool:
-    return re.fullmatch("".join({"*": ".*", "?": "."}.get(sign, re.escape(sign)) for sign in pattern), name) is not None
+def _is_same(silence: SilenceSpec, draft: Rule | Silence) -> bool:
+    return isinstance(draft, Silence) and silence.id == draft.pk
 
 
-def _messages(rule: Rule, events: list[Event]) -> Iterator[ReplayedMessage]:
-    groups: dict[tuple[object, ...], list[Event]] = {}
-    for event in events:
-        key = _key(rule, event)
-        begun = groups.get(key)
-        if begun and event.occurred_at > begun[0].occurred_at + timedelta(seconds=max(rule.wait_s, rule.update_s)):
-            yield _message(groups.pop(key))
-        groups.setdefault(key, []).append(event)
-    for each in groups.values():
-        yield _message(each)
+def _anew(silence: SilenceSpec) -> SilenceSpec:
+    """As if nothing of it had been told yet."""
+    return replace(silence, applied_at=None, told_until=None)
 
 
-def _key(rule: Rule, event: Event) -> tuple[object, ...]:
-    return {
-        Rule.GroupBy.EVENT: (event.pk,),
-        Rule.GroupBy.TYPE: (event.kind,),
-        Rule.GroupBy.SERVICE: (event.kind, event.service_id),
-        Rule.GroupBy.TASK: (event.kind, event.service_id, event.task_name),
-    }[Rule.GroupBy(rule.group_by)]
+def _run(
+    rules: Sequence[RuleSpec], silences: Sequence[SilenceSpec], facts: Sequence[Fact], since: datetime, until: datetime
+) -> _Run:
+    """The engine over all facts, as far as RUN_FOR_S allows."""
+    begin = min([since, *(fact.received_at for fact in facts[:1])])
+    machine = Machine(rules, silences, clock=begin)
+    steps = machine.plan(facts, until=until)
+    deadline = time.monotonic() + RUN_FOR_S
+    told: list[Told] = []
+    taken = 0
+    stopped_at: datetime | None = None
+    while taken < len(steps):
+        portion = steps[taken : taken + _PORTION]
+        taken += len(portion)
+        told += machine.run(portion, until=portion[-1].at, is_whole=False)
+        if time.monotonic() >= deadline:
+            stopped_at = portion[-1].at
+            break
+    else:
+        told += machine.run([], until=until)
+    joins = [join for step in steps[:taken] for join in step.joins]
+    return _Run(told, len(joins), sum(join.in_force is not None for join in joins), stopped_at)
 
 
-def _message(events: list[Event]) -> ReplayedMessage:
-    first = events[0]
-    subjects = {(event.service_id, event.task_name, event.instance_id) for event in events}
-    return ReplayedMessage(
-        at=events[-1].occurred_at,
-        kind="alert",
-        event_type=TYPE_OF_KIND[first.kind].value,
-        title=f"{TYPE_OF_KIND[first.kind].label}: {first.service or ''} {first.task_name}".strip(),
-        event_count=len(events),
-        subject_count=len(subjects),
-    )
+# --- what comes of it
+
+
+def _messages(told: Sequence[Told]) -> tuple[ReplayedMessage, ...]:
+    start = max(0, len(told) - WRITTEN_MAX)
+    covers = _covers(told, start)
+    language, zone = get_language() or settings.LANGUAGE_CODE, ZoneInfo(timezone.get_current_timezone_name())
+    messages = []
+    for number, one in enumerate(told):
+        telling = replace(one.telling, cover=covers.get(number, ""))
+        card = _card(telling, language, zone) if number >= start else None
+        messages.append(
+            ReplayedMessage(
+                at=one.at,
+                kind=telling.kind,
+                event_type=telling.event_type,
+                title=card.title if card is not None else "",
+                event_count=telling.event_count,
+                subject_count=telling.subject_count,
+                channel_ids=tuple(sorted(one.channel_ids)),
+                card=card,
+            )
+        )
+    return tuple(messages)
+
+
+def _card(telling: Telling, language: str, zone: ZoneInfo) -> Card:
+    return card_of(telling, language=language, zone=zone, portal_url="")
+
+
+def _covers(told: Sequence[Told], start: int) -> dict[int, str]:
+    """What covers the subjects of the messages that are written out, as the fleet is now."""
+    instances: dict[int, list[UUID]] = {}
+    services: dict[int, list[int]] = {}
+    for number, one in enumerate(told[start:], start):
+        if one.telling.subject_count < 2:
+            continue
+        facts = [member.fact for member in one.members]
+        if one.telling.event_type.startswith(_INSTANCES):
+            instances[number] = [fact.instance_id for fact in facts if fact.instance_id is not None]
+        else:
+            services[number] = [fact.service_id for fact in facts if fact.service_id is not None]
+    return (covers_by_service(services) if services else {}) | (covers_of_instances(instances) if instances else {})
+
+
+def _by_day(told: Sequence[Told]) -> tuple[DayCount, ...]:
+    zone = timezone.get_current_timezone()
+    counts: Counter[tuple[date, int | None]] = Counter()
+    for one in told:
+        day = one.at.astimezone(UTC).astimezone(zone).date()
+        counts.update((day, channel) for channel in one.channel_ids or (None,))
+    ordered = sorted(counts.items(), key=lambda pair: (pair[0][0], pair[0][1] or 0))
+    return tuple(DayCount(day=day, channel_id=channel, count=count) for (day, channel), count in ordered)
