@@ -185,7 +185,7 @@ STATE_WORDS: Mapping[str, Mapping[str, Words]] = {
     "attempt": {"ok": _("Delivered"), "failed": _("Failed"), "unknown": _("Nobody knows")},
     "silence": {
         "active": _("In force"),
-        "between": _("Until the next round"),
+        "between": _("Between two rounds"),
         "upcoming": _("To come"),
         "over": _("Over"),
         "cancelled": _("Ended early"),

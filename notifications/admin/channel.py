@@ -54,7 +54,7 @@ class ChannelStateFilter(DropdownFilter):  # type: ignore[misc]
 @admin.register(Channel)
 class ChannelAdmin(ServedAdmin):
     form = ChannelForm
-    list_display = ("name", "state", "kind", "address_masked", "told_by", "lately", "used", "last_success")
+    list_display = ("name", "state", "kind", "told_by", "lately", "used", "last_success")
     list_filter = (ChannelStateFilter, ("provider", ChoicesDropdownFilter))
     search_fields = ("name", "address_masked")
     ordering = ("name",)

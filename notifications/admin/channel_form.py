@@ -123,7 +123,7 @@ class ChannelForm(ServedForm):
         max_value=BUDGET_MAX,
         widget=UnfoldAdminIntegerFieldWidget,
     )
-    provider = forms.ChoiceField(choices=Provider.choices, widget=forms.HiddenInput)
+    provider = forms.ChoiceField(label=_("Provider"), choices=Provider.choices, widget=forms.HiddenInput)
 
     class Meta:
         model = Channel

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
@@ -10,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpR
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
@@ -23,6 +25,7 @@ from controlplane.console.formatting import NOTHING, admin_url, age, badge, cut,
 from notifications import words
 from notifications.admin.alert import OfRuleFilter
 from notifications.admin.rule import channel_names
+from notifications.engine.cards import Card
 from notifications.models import Attempt, Delivery, EventType
 from notifications.selectors.deliveries import attempts_of, may_go_again
 from notifications.services.resending import send_again, send_one_again
@@ -70,7 +73,7 @@ class EventTypeFilter(DropdownFilter):  # type: ignore[misc]
 
 @admin.register(Delivery)
 class DeliveryAdmin(HistoryAdmin, PageAdmin):
-    list_display = ("told", "state", "to", "kind_column", "rule_column", "created", "tries", "outcome")
+    list_display = ("told", "state", "to", "kind_column", "rule_column", "created", "outcome")
     list_filter = (
         ("status", ChoicesDropdownFilter),
         ToChannelFilter,
@@ -117,15 +120,17 @@ class DeliveryAdmin(HistoryAdmin, PageAdmin):
     def created(self, row: Delivery) -> SafeString | str:
         return age(row.created_at)
 
-    @admin.display(description=_("Attempts"))
-    def tries(self, row: Delivery) -> str:
-        return str(row.attempt_count)
-
     @admin.display(description=_("What came of it"))
     def outcome(self, row: Delivery) -> SafeString | str:
-        if row.status == Delivery.Status.PENDING and row.next_attempt_at:
-            return age(row.next_attempt_at)
-        return cut(row.error, 80)
+        """How often it was tried, what was said last, and when it is tried again."""
+        parts: list[SafeString | str] = []
+        if row.attempt_count > 1:
+            parts.append(ngettext("%d attempt", "%d attempts", row.attempt_count) % row.attempt_count)
+        if row.status == Delivery.Status.PENDING and row.next_attempt_at and row.attempt_count:
+            parts.append(format_html(gettext("again {}"), age(row.next_attempt_at)))
+        if row.error and row.status != Delivery.Status.DELIVERED:
+            parts.append(cut(row.error, 60))
+        return format_html_join(" · ", "{}", ((part,) for part in parts)) or NOTHING
 
     def has_send_again_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("notifications.change_delivery")
@@ -159,6 +164,7 @@ class DeliveryAdmin(HistoryAdmin, PageAdmin):
     def page_context(self, request: HttpRequest, obj: Delivery) -> dict[str, object]:
         return {
             **self.live_context(request, obj),
+            "card": stored_card(obj),
             "folded": obj.folded.order_by("created_at").only("id", "title", "created_at")[:FOLDED_SHOWN],
             "alert_title": words.alert_title(obj.alert) if obj.alert else "",
         }
@@ -195,6 +201,14 @@ class DeliveryAdmin(HistoryAdmin, PageAdmin):
             return report(request, error, next_url=here)
         messages.success(request, gettext("It is sent again."))
         return HttpResponseRedirect(here)
+
+
+def stored_card(delivery: Delivery) -> Card:
+    """The message as it was written; of one that this version cannot read, its title."""
+    try:
+        return msgspec.convert(delivery.card, Card)
+    except msgspec.ValidationError:
+        return Card(title=delivery.title, tone="info")
 
 
 def delivery_badge(delivery: Delivery) -> SafeString:

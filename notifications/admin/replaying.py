@@ -15,7 +15,7 @@ from notifications.services.replay import replay
 
 DAYS: Final = (1, 7, 14, 30)
 DAYS_DEFAULT: Final = 7
-MESSAGES_SHOWN: Final = 100
+MESSAGES_SHOWN: Final = 50
 
 
 @dataclass(frozen=True, slots=True)

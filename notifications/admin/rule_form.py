@@ -97,7 +97,9 @@ class RuleForm(ServedForm, ScopeFields):
         row = self.instance
         given = self.initial.get("event_types", row.event_types)
         chosen = given.split(",") if isinstance(given, str) else given
-        self.initial = {**types_initial(chosen), **{name: getattr(row, name) for name in SCOPE_FIELDS}, **self.initial}
+        # Fields that are declared here do not know the defaults of the model.
+        stored = {name: getattr(row, name) for name in (*_PLAIN, *SCOPE_FIELDS) if name != "enabled"}
+        self.initial = {**types_initial(chosen), **stored, **self.initial}
         offered: Any = self.fields["channels"]
         offered.queryset = Channel.objects.order_by("name")[:CHANNELS_OFFERED]
         # A sliced queryset cannot be narrowed, which is what the field does to look its values up.

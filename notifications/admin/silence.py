@@ -9,7 +9,6 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.utils import timezone
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -40,8 +39,8 @@ from notifications.silencing import silence_values
 
 MEMBERS_SHOWN = 50
 SAMPLE = 8
-CALENDAR_DAYS = 14
-CALENDAR_SHOWN = 20
+CALENDAR_DAYS = 7
+CALENDAR_SHOWN = 12
 
 
 class LiveFilter(DropdownFilter):  # type: ignore[misc]
@@ -63,7 +62,7 @@ class LiveFilter(DropdownFilter):  # type: ignore[misc]
 @admin.register(Silence)
 class SilenceAdmin(ServedAdmin):
     form = SilenceForm
-    list_display = ("why", "state", "until", "means", "what", "quiet_now", "when", "by")
+    list_display = ("why", "state", "until", "means", "quiet_now", "when", "by")
     list_filter = (LiveFilter,)
     search_fields = ("reason", "selector", "created_by_name", "task_pattern")
     has_saved_views = False
@@ -117,17 +116,15 @@ class SilenceAdmin(ServedAdmin):
     def state(self, row: Any) -> SafeString:
         return badge("silence", row.standing.state)
 
-    @admin.display(description=_("Until or from"))
+    @admin.display(description=_("Next change"))
     def until(self, row: Any) -> SafeString | str:
         return until_words(row.standing)
 
     @admin.display(description=_("Of whom"))
     def means(self, row: Silence) -> SafeString | str:
-        return cut(words.scope_words(row), 60)
-
-    @admin.display(description=_("Of what"))
-    def what(self, row: Silence) -> SafeString | str:
-        return cut(words.types_words(row.event_types, gettext("Everything")), 50)
+        """And of what, where that is not everything."""
+        parts = [words.scope_words(row), words.types_words(row.event_types, "")]
+        return cut(" · ".join(part for part in parts if part), 80)
 
     @admin.display(description=_("Silenced now"))
     def quiet_now(self, row: Any) -> str:
@@ -200,11 +197,11 @@ class SilenceAdmin(ServedAdmin):
 
 
 def until_words(standing: Standing) -> SafeString | str:
-    """Until when it is in force, or from when on."""
+    """When it ends, or begins where it is not in force."""
     if standing.round is None:
         return NOTHING
     if standing.state != "active":
-        return format_html(gettext("from {}"), age(standing.round.begins))
+        return age(standing.round.begins)
     return age(standing.round.ends) if standing.round.ends else gettext("for ever")
 
 

@@ -64,6 +64,9 @@ NAMES = {
     # Examples of what may be typed.
     *("region", "in", "eu", "us", "canary", "timeout", "payments", "connection", "refused", "retry", "or"),
     *("min", "max", "hello", "beat", "worker", "web", "grpc"),
+    *("Apprise", "Webhook", "Slack", "Telegram", "Teams", "Authorization", "Bearer", "Name", "value"),
+    # What a template of a message may name, and what a task may be called.
+    *("attempts", "report", "shop"),
 }
 PAGES = (
     "admin:index",
@@ -107,19 +110,24 @@ class Texts(HTMLParser):
     def handle_starttag(self, tag, attrs):
         attributes = dict(attrs)
         if tag not in VOID:
-            self.around.append((tag, attributes.get("class") or ""))
+            # A message in English, beside the same in Chinese, says so.
+            is_quoted = attributes.get("lang") == "en" or any(quoted for *_, quoted in self.around)
+            self.around.append((tag, attributes.get("class") or "", is_quoted))
         self.found += [value for name, value in attrs if name in READ_ALOUD and value]
         if tag == "meta" and attributes.get("name") == "console-words":
             self.found += [value or "" for name, value in attrs if name.startswith("data-")]
 
     def handle_endtag(self, tag):
-        if any(tag == name for name, _ in self.around):
+        if any(tag == name for name, *_ in self.around):
             while self.around.pop()[0] != tag:
                 pass
 
     def handle_data(self, data):
-        is_name = any("material-symbols-outlined" in classes or "c-mono" in classes for _, classes in self.around)
-        if not is_name and not any(tag in NOT_READ for tag, _ in self.around):
+        is_name = any(
+            "material-symbols-outlined" in classes or "c-mono" in classes or tag in NOT_READ or is_quoted
+            for tag, classes, is_quoted in self.around
+        )
+        if not is_name:
             self.found.append(data)
 
 

@@ -64,7 +64,7 @@ def test_a_channel_is_made_and_its_secrets_are_shown_nowhere(operator):
     assert (target_of(channel).address, target_of(channel).secret) == (SECRET, "s1gn")
     assert said(page) == ["on call was made."]
     paths = [url("notifications_channel_change", channel.pk), url("notifications_channel_edit", channel.pk)]
-    for path in (*paths, url("notifications_channel_changelist")):
+    for path in (url("notifications_channel_changelist"), *paths):
         shown = text_of(operator.get(path))
         assert SECRET not in shown
         assert "s1gn" not in shown

@@ -156,6 +156,15 @@ def test_a_delivery_shows_its_message_and_each_attempt(operator):
     assert str(folded.pk) in text_of(operator.get(url("notifications_delivery_change", digest.pk)))
 
 
+@pytest.mark.parametrize("card", [{}, {"title": "x", "tone": "loud"}, {"title": "x", "lines": 7}, []])
+def test_a_message_that_this_version_cannot_read_is_told_by_its_title(card):
+    delivery = DeliveryFactory(card=card, title="Down again")
+
+    page = console_as().get(url("notifications_delivery_change", delivery.pk))
+
+    assert page.context["card"].title == "Down again"
+
+
 def test_its_live_part_stops_where_nothing_moves_any_more():
     client = console_as()
 
@@ -335,7 +344,7 @@ def test_the_list_has_a_calendar_and_tells_states_apart(operator):
     assert (states["in force"], states["to come"], states["over"]) == ("active", "upcoming", "over")
     assert states["weekly"] in {"active", "between"}
     reasons = [row.reason for _round, row in page.context["ahead"]]
-    assert ("over" in reasons, reasons.count("weekly") >= 13) == (False, True)
+    assert ("over" in reasons, reasons.count("weekly") >= 6) == (False, True)
     assert {row.reason for row in live.context["cl"].result_list} == {"in force", "to come", "weekly"}
 
 
