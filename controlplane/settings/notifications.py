@@ -1,4 +1,4 @@
-"""Telling people: what may be called, how often it is tried, the keys of what channels keep, and how long it is kept."""
+"""Telling people: what may be called, how often it is tried, the keys of channels, and how long deliveries are kept."""
 
 import ipaddress
 from urllib.parse import urlsplit
