@@ -259,18 +259,18 @@ class Machine:
         alert.last_at = max(alert.last_at, fact.occurred_at)
         alert.is_changed = True
         member = alert.members.get(fact.subject)
-        is_news = member is None or not member.is_open
+        # One that comes late does not bring back what is over.
+        is_latest = member is None or fact.occurred_at >= max(member.last_at, member.ended_at or member.last_at)
+        is_news = is_latest and (member is None or not member.is_open)
         if member is None:
             member = alert.members[fact.subject] = Member(fact, fact.occurred_at, fact.occurred_at)
             alert.member_count += 1
         else:
             alert.count(member, -1)
-            # One that comes late does not bring back what is over.
-            is_news &= fact.occurred_at >= member.last_at
         member.event_count += 1
         member.first_at = min(member.first_at, fact.occurred_at)
         member.is_changed = True
-        if fact.occurred_at >= member.last_at:
+        if is_latest:
             member.fact, member.last_at, member.silence_id = fact, fact.occurred_at, silence_id
             member.ended_at = None if lasts else fact.occurred_at
         alert.count(member, +1)

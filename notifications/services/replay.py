@@ -4,10 +4,9 @@ import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime, tzinfo
 from typing import Final
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.utils import timezone
@@ -162,7 +161,7 @@ def _run(
 def _messages(told: Sequence[Told]) -> tuple[ReplayedMessage, ...]:
     start = max(0, len(told) - WRITTEN_MAX)
     covers = _covers(told, start)
-    language, zone = get_language() or settings.LANGUAGE_CODE, ZoneInfo(timezone.get_current_timezone_name())
+    language, zone = get_language() or settings.LANGUAGE_CODE, timezone.get_current_timezone()
     messages = []
     for number, one in enumerate(told):
         telling = replace(one.telling, cover=covers.get(number, ""))
@@ -182,7 +181,7 @@ def _messages(told: Sequence[Told]) -> tuple[ReplayedMessage, ...]:
     return tuple(messages)
 
 
-def _card(telling: Telling, language: str, zone: ZoneInfo) -> Card:
+def _card(telling: Telling, language: str, zone: tzinfo) -> Card:
     return card_of(telling, language=language, zone=zone, portal_url="")
 
 
@@ -205,7 +204,7 @@ def _by_day(told: Sequence[Told]) -> tuple[DayCount, ...]:
     zone = timezone.get_current_timezone()
     counts: Counter[tuple[date, int | None]] = Counter()
     for one in told:
-        day = one.at.astimezone(UTC).astimezone(zone).date()
+        day = one.at.astimezone(zone).date()
         counts.update((day, channel) for channel in one.channel_ids or (None,))
     ordered = sorted(counts.items(), key=lambda pair: (pair[0][0], pair[0][1] or 0))
     return tuple(DayCount(day=day, channel_id=channel, count=count) for (day, channel), count in ordered)

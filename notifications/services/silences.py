@@ -61,6 +61,9 @@ def end_silence(silence: Silence, *, actor: Actor) -> Silence:
     now = timezone.now()
     stored.cancelled_at = now
     stored.ends_at = max(now, stored.starts_at) if stored.ends_at is None else min(stored.ends_at, now)
+    if stored.starts_at > now:
+        # It kept nothing quiet, and there is nothing to tell at its end.
+        stored.told_until = now
     stored.save()
     changed = difference(before, snapshot(stored))
     record_changes([change_of(ChangeKind.CHANGED, stored, actor=actor, what=changed)])

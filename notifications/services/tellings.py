@@ -6,14 +6,12 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from notifications.engine.facts import Fact
-from notifications.engine.kinds import TASK_MISSED_START
 from notifications.engine.machine import Told
 from notifications.engine.telling import FACTS_MAX, Telling
 from notifications.models import Channel
 from notifications.selectors.alert_states import newest_facts, subjects_of
 from notifications.selectors.covering import SUBJECTS_MAX, covers_by_service, covers_of_instances
-from notifications.services.outbox import Entry, enqueue_all
+from notifications.services.outbox import Entry, enqueue_all, event_key
 
 _INSTANCES: Final = "instance_"
 # Of members by (instance, service).
@@ -96,13 +94,3 @@ def _dedupe_key(one: Told) -> str:
         return event_key(one.telling.facts[0])
     alert = one.alert.id if one.alert is not None else 0
     return f"alert:{alert}:{one.number}:{one.telling.kind}"
-
-
-def event_key(fact: Fact) -> str:
-    """Of one event, the same whichever rule tells it."""
-    service = f"{fact.environment}:{fact.service_name}"
-    if fact.event_type == TASK_MISSED_START and fact.scheduled_at is not None:
-        return f"{service}:{fact.task_name}:{fact.scheduled_at.isoformat()}:{fact.event_type}"
-    if fact.event_type.startswith(_INSTANCES):
-        return f"{service}:{fact.instance_id}:{fact.occurred_at.isoformat()}:{fact.event_type}"
-    return fact.event_id
