@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import Any, Final
 from zoneinfo import available_timezones
 
-from cryptography.fernet import InvalidToken
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
@@ -22,7 +21,7 @@ from notifications.models import Channel, Delivery
 from notifications.models import Provider as ProviderName
 from notifications.providers.base import Target
 from notifications.providers.registry import provider_of
-from notifications.secrets import decrypt, encrypt
+from notifications.secrets import SecretUnreadable, decrypt, encrypt
 from notifications.selectors.targets import clear_options, frozen_route
 from notifications.services.bell import ring
 from notifications.services.claims import locked_channel
@@ -140,7 +139,7 @@ def sealed_options(options: Mapping[str, Any]) -> dict[str, Any]:
 def _sealed(value: str) -> str:
     try:
         decrypt(value)
-    except InvalidToken:
+    except SecretUnreadable:
         return encrypt(value)
     return value
 
@@ -155,7 +154,7 @@ def _target(channel: Channel, given: Mapping[str, Any]) -> Target:
 def _clear(channel: Channel, name: str) -> str:
     try:
         return decrypt(getattr(channel, name))
-    except InvalidToken:
+    except SecretUnreadable:
         raise Invalid(_("What it was cannot be read any more: write it again."), field=name) from None
 
 
@@ -218,5 +217,5 @@ def _readable(stored: str) -> str:
     """The secret; one encrypted anew is no other. Where its key is gone, what is stored."""
     try:
         return decrypt(stored)
-    except InvalidToken:
+    except SecretUnreadable:
         return stored

@@ -94,7 +94,9 @@ def replay(
 
     Nothing is stored or sent. A rule runs alone, beside the silences that there are; a silence runs beside all rules
     that are enabled. `channels` are those of a draft of a rule. Scopes go by the labels that instances have now.
+    Raises Invalid where the scope of a draft cannot be.
     """
+    check_scope(draft)
     rules = _rules(draft, channels)
     others = [_anew(each) for each in silence_specs(since=since) if not _is_same(each, draft)]
     own = [_anew(silence_spec(draft))] if isinstance(draft, Silence) else []

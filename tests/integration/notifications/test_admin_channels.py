@@ -1,5 +1,7 @@
 """Channels on the console: made by a form per provider, tried, previewed, and never with their secrets."""
 
+from ipaddress import ip_network
+
 import pytest
 from django.utils import timezone
 
@@ -142,7 +144,7 @@ def test_a_name_that_is_taken_is_told(operator):
 
 
 def test_a_test_is_really_sent_and_its_answer_shown(operator, settings):
-    settings.NOTIFY_ALLOW_PRIVATE = "127.0.0.0/8"
+    settings.NOTIFY_ALLOW_PRIVATE = (ip_network("127.0.0.0/8"),)
     with sink() as far:
         channel = ChannelFactory(url=far.url, provider="feishu", options={})
         path = url("notifications_channel_test", channel.pk)

@@ -1,5 +1,7 @@
 """The settings API of the reference control plane: channels, each with a rule of its own (contract 7.1)."""
 
+from ipaddress import ip_network
+
 import pytest
 
 from agents.models import Event
@@ -172,10 +174,12 @@ def test_a_change_is_judged_together_with_what_stays(api):
 def test_what_a_channel_has_beyond_the_contract_is_kept(api):
     channel = ChannelFactory(options={"method": "POST", "body_template": '{"a": 1}'}, language="zh-hans")
 
-    body = api.patch(f"{CHANNELS}/{channel.pk}", {"custom_config": {"method": "GET"}}).json()
+    body = api.patch(
+        f"{CHANNELS}/{channel.pk}", {"custom_config": {"query_params": [{"key": "k", "value": "v"}]}}
+    ).json()
 
     channel.refresh_from_db()
-    assert (body["custom_config"]["method"], channel.options["body_template"]) == ("GET", '{"a": 1}')
+    assert (len(body["custom_config"]["query_params"]), channel.options["body_template"]) == (1, '{"a": 1}')
     assert channel.language == "zh-hans"
 
 
@@ -210,7 +214,7 @@ def test_a_deleted_channel_takes_its_rule_along_and_leaves_what_is_queued(api):
 
 
 def test_a_test_is_really_sent_and_the_answer_told(api, settings):
-    settings.NOTIFY_ALLOW_PRIVATE = "127.0.0.0/8"
+    settings.NOTIFY_ALLOW_PRIVATE = (ip_network("127.0.0.0/8"),)
     with sink() as far:
         channel = ChannelFactory(url=far.url, provider="feishu", options={})
         good = api.post(f"{CHANNELS}/{channel.pk}/test", {"message": "Does this arrive?"}).json()

@@ -341,14 +341,14 @@ def test_a_test_is_sent_and_in_the_ledger(far):
     verdict = send_test(channel, "Does this arrive?")
 
     assert verdict == GOOD
-    assert far.titles == ["Does this arrive?"]
+    assert far.titles == ["[测试]"]
     row = Delivery.objects.get()
     assert (row.kind, row.status, row.channel, row.attempt_count, row.title) == (
         "test",
         "delivered",
         channel,
         1,
-        "Does this arrive?",
+        "[测试]",
     )
     assert Attempt.objects.get().succeeded is True
     assert far.sent[0].delivery_id == str(row.pk)
