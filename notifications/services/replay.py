@@ -22,6 +22,7 @@ from notifications.models import Channel, Rule, Silence
 from notifications.selectors.covering import covers_by_service, covers_of_instances
 from notifications.selectors.past import past_facts
 from notifications.selectors.specs import rule_spec, rule_specs, silence_spec, silence_specs
+from notifications.services.checks import check_scope
 
 # So many events are read, the newest ones.
 READ_MAX: Final = 20_000
