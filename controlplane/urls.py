@@ -31,6 +31,7 @@ from controlplane.system.roles import roles_page
 from controlplane.system.views import system_file, system_live, system_page
 from notifications.admin.rule import draft_replay
 from notifications.admin.scopes import scope_view
+from notifications.admin.silence import draft_silence_replay
 from tasks_app.admin.work_chart import work_chart
 
 # The script of the page is an answer of its own, since no inline script runs.
@@ -76,6 +77,11 @@ urlpatterns = [
     path("admin/views/<int:view_id>/", admin.site.admin_view(change_saved_view), name="view_change"),
     path("admin/views/<int:view_id>/delete/", admin.site.admin_view(delete_saved_view), name="view_delete"),
     path("admin/notifications/scope/", admin.site.admin_view(scope_view), name="notification_scope"),
+    path(
+        "admin/notifications/silence-replay/",
+        admin.site.admin_view(draft_silence_replay),
+        name="notification_silence_replay",
+    ),
     path("admin/notifications/replay/", admin.site.admin_view(draft_replay), name="notification_replay"),
     path("admin/language/", include("django.conf.urls.i18n")),
     path("admin/", admin.site.urls),

@@ -1,15 +1,22 @@
 """Encryption of addresses and secrets: what the database holds of them is of no use without the keys."""
 
 from functools import lru_cache
+from typing import Final
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
-from controlplane.common.errors import ControlPlaneError
+from controlplane.common.errors import Conflict
 
 
-class SecretUnreadable(ControlPlaneError):
+UNREADABLE: Final = gettext_noop(
+    "This was encrypted with another key. Put that key into NOTIFY_SECRET_KEYS, behind the new one."
+)
+
+
+class SecretUnreadable(Conflict):
     """It was encrypted with a key that is not among NOTIFY_SECRET_KEYS."""
 
     code = "secret_unreadable"
@@ -32,9 +39,7 @@ def decrypt(text: str) -> str:
     try:
         return _box(settings.NOTIFY_SECRET_KEYS).decrypt(text).decode("utf-8", "surrogatepass")
     except InvalidToken as error:
-        raise SecretUnreadable(
-            _("This was encrypted with another key. Put that key into NOTIFY_SECRET_KEYS, behind the new one.")
-        ) from error
+        raise SecretUnreadable(_(UNREADABLE)) from error
 
 
 def rotated(text: str) -> str:

@@ -3,6 +3,7 @@
 Apart from notifications.admin, because template tags are loaded while the admin is still being imported.
 """
 
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.utils.translation import gettext
@@ -12,9 +13,11 @@ from agents.labels import Selector
 from agents.models import Event, Instance, Service
 from controlplane.console.formatting import Words, admin_url
 from notifications import words
-from notifications.kinds import TYPE_OF_KIND
-from notifications.models import Alert, AlertMember
+from notifications.engine.kinds import TYPE_OF
+from notifications.models import Alert, AlertMember, EventType, Silence
 
+# Longer than a week: a weekly silence has a round in each stretch that long.
+_BEFORE: Final = timedelta(days=8)
 # Hours by which a button names them.
 DURATIONS: Final[tuple[tuple[str, Words], ...]] = (
     ("1", _("1 hour")),
@@ -59,6 +62,14 @@ def silence_values(alert: Alert, reason: str) -> dict[str, Any]:
     return values
 
 
+def always(silence: Silence, *, days: int, now: datetime) -> Silence:
+    """A draft as if it had been in force for the last days: one for once all the time, a weekly one in its rounds."""
+    silence.starts_at = now - timedelta(days=days) - _BEFORE
+    silence.ends_at = None if silence.recurs else now + _BEFORE
+    silence.cancelled_at = None
+    return silence
+
+
 def selector_of(instance: Instance) -> str:
     """The selector of one instance, by its name; the text that a silence keeps."""
     return str(Selector(match_labels=(("portal/node", instance.node_name),))) if instance.node_name else ""
@@ -66,9 +77,9 @@ def selector_of(instance: Instance) -> str:
 
 def rule_of_event_url(event: Event) -> str:
     """The form of a rule that tells of such events; empty for a kind that cannot be told."""
-    event_type = TYPE_OF_KIND.get(event.kind)
-    if event_type is None:
+    if event.kind not in TYPE_OF:
         return ""
+    event_type = EventType(TYPE_OF[event.kind])
     return admin_url(
         "notifications_rule_add",
         event_types=event_type.value,

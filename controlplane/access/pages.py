@@ -50,6 +50,7 @@ PAGES: Final[Mapping[str, Mapping[str, Rule]]] = {
     "admin/notifications/scope/": {"GET": Role.VIEWER},
     # It only asks.
     "admin/notifications/replay/": {"POST": Role.VIEWER},
+    "admin/notifications/silence-replay/": {"POST": Role.VIEWER},
     APP_LIST: STAFF,
     "admin/inventory/": {"GET": Role.VIEWER},
     "admin/inventory/capabilities/": {"GET": Role.VIEWER},

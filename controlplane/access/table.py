@@ -141,6 +141,7 @@ API_ROUTES: Final[Mapping[str, Mapping[str, Rule]]] = {
     "api/v1/deliveries/<name:delivery_id>": READ,
     "api/v1/deliveries/<name:delivery_id>/retry": COMMAND,
     "api/v1/silences": READ_AND_COMMAND,
+    "api/v1/silences/replay": {"POST": Role.VIEWER},
     "api/v1/silences/<name:silence_id>": READ,
     "api/v1/silences/<name:silence_id>/end": COMMAND,
     "api/v1/ui/stream": READ,

@@ -24,7 +24,7 @@ _REFUSAL_ATTRIBUTE = "_refused_by_service"
 class ServedForm(forms.ModelForm):  # type: ignore[type-arg]
     """A form whose values a service judges when they are saved; what that refuses is told at its field.
 
-    `PLACES` maps the first part of a field of the service to the field of the form, where they are called differently.
+    `PLACES` maps parts of a field of the service to the field of the form, where they are called differently.
     """
 
     PLACES: dict[str, str] = {}
@@ -40,8 +40,9 @@ class ServedForm(forms.ModelForm):  # type: ignore[type-arg]
     def _place_of(self, refusal: ControlPlaneError) -> str:
         if refusal.code == NAME_TAKEN:
             return "name"
-        first = refusal.field.partition(".")[0] if isinstance(refusal, Invalid) else ""
-        return self.PLACES.get(first, first)
+        parts = refusal.field.split(".") if isinstance(refusal, Invalid) else []
+        places = [self.PLACES.get(part, part) for part in parts]
+        return next((place for place in places if place in self.fields), "")
 
     def values(self) -> dict[str, Any]:
         """What the service is given, by the names of the model."""
@@ -135,6 +136,23 @@ class ServedAdmin(PageAdmin):
         """The rows alone: what goes with them may be thousands, and nobody has a say in it."""
         rows = list(objs)
         return [str(row) for row in rows], {str(self.opts.verbose_name_plural): len(rows)}, set(), []
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        try:
+            answer: HttpResponse = super().delete_view(request, object_id, extra_context)
+        except ControlPlaneError as error:
+            return report(request, error, next_url=self.page_url(self.get_page_object(request, object_id)))
+        return answer
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """What a service refuses to an action is told on the list; nothing of the action stays."""
+        try:
+            answer: HttpResponse = super().changelist_view(request, extra_context)
+        except ControlPlaneError as error:
+            return report(request, error, next_url=request.get_full_path())
+        return answer
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         self.remove(request, obj)

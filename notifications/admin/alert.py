@@ -24,7 +24,7 @@ from controlplane.console.admin import HistoryAdmin, PageAdmin, report
 from controlplane.console.formatting import NOTHING, admin_url, age, badge, link
 from notifications import words
 from notifications.models import Alert, Rule, Silence
-from notifications.selectors.alerts import alerts, member_counts, members_of, parts_of
+from notifications.selectors.alerts import alerts, cover_of, member_counts, members_of, parts_of
 from notifications.selectors.deliveries import deliveries
 from notifications.services.silences import create_silence
 from notifications.silencing import DURATIONS, silence_values
@@ -156,7 +156,7 @@ class AlertAdmin(HistoryAdmin, PageAdmin):
             "state_badge": alert_badge(row),
             "type_label": words.type_words(obj.event_type),
             "about": words.members_words(row),
-            "headline": told[-1].title if told else "",
+            "headline": cover_of(obj) or (told[-1].title if told else ""),
             "parts": parts_of(obj, now=timezone.now()),
             "members": page,
             "shown": shown,

@@ -22,8 +22,9 @@ from controlplane.common.errors import ControlPlaneError
 from controlplane.console.admin import report
 from controlplane.console.editing import ServedAdmin
 from controlplane.console.formatting import NOTHING, admin_url, age, badge, link
-from notifications.admin.channel_form import PROVIDERS, VARIABLES, ChannelForm
+from notifications.admin.channel_form import OPTIONS, PROVIDERS, ChannelForm
 from notifications.models import Channel, Delivery, EventType, Provider, Rule
+from notifications.providers.options import MORE_VARIABLES, VARIABLES
 from notifications.selectors.channels import Use, delivery_counts, state_of, uses_of
 from notifications.selectors.deliveries import deliveries
 from notifications.selectors.previews import previews_of
@@ -155,14 +156,12 @@ class ChannelAdmin(ServedAdmin):
         ]
         options = [
             name
-            for name in ("method", "query_params", "body_params", "body_template", "headers", "drops_headers")
+            for name in (*OPTIONS, "headers", "drops_headers")
             if name in form.fields
         ]
         found: list[Any] = [(None, {"fields": first})]
         if options:
-            named = ", ".join(f"{{{{ {name} }}}}" for name in VARIABLES)
-            about = gettext("Values may name what happened: %s") % named
-            found.append((_("Request"), {"fields": options, "description": about}))
+            found.append((_("Request"), {"fields": options, "description": _variables_words(form)}))
         found.append((_("Messages"), {"fields": ["language", "time_zone"]}))
         found.append((_("Budget"), {"fields": ["per_second", "per_minute"]}))
         return found
@@ -205,6 +204,7 @@ class ChannelAdmin(ServedAdmin):
         counts = delivery_counts([obj], now=now)[obj.pk]
         return {
             "state_badge": state_badge(obj),
+            "is_held": obj.held_until is not None and obj.held_until > now,
             "use": use,
             "budget_words": budget_words(use),
             "counts": counts_of(obj, counts),
@@ -223,10 +223,16 @@ class ChannelAdmin(ServedAdmin):
         channel = self.get_page_object(request, object_id)
         if not self.has_change_permission(request, channel):
             raise PermissionDenied
-        verdict = send_test(channel, request.POST.get("message", "").replace("\x00", "").strip()[:MESSAGE_MAX])
-        context = {"verdict": verdict, "object": channel, "at": timezone.now()}
+        message = request.POST.get("message", "").replace("\x00", "").strip()[:MESSAGE_MAX]
+        context: dict[str, Any] = {"object": channel, "at": timezone.now()}
+        try:
+            context["verdict"] = send_test(channel, message)
+        except ControlPlaneError as error:
+            # Nothing was sent: its budget is used up, or what is kept of it cannot be read.
+            context["verdict_problem"] = str(error)
         if request.headers.get("HX-Request") == "true":
             return TemplateResponse(request, "admin/notifications/channel/verdict.html", context)
+        del context["object"]
         return self.render_page(request, self.get_page_object(request, object_id), **context)
 
     def preview_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -256,6 +262,14 @@ class ChannelAdmin(ServedAdmin):
         text = gettext("%s is told again.") if turned.enabled else gettext("%s is told nothing any more.")
         messages.success(request, text % channel)
         return HttpResponseRedirect(here)
+
+
+def _variables_words(form: Any) -> str:
+    """What the values of a webhook may name; other providers have no such values."""
+    if "body_params" not in form.fields:
+        return ""
+    named = ", ".join(f"{{{{ {name} }}}}" for name in (*VARIABLES, *MORE_VARIABLES))
+    return gettext("Values may name what happened: %s") % named
 
 
 def state_badge(channel: Channel) -> SafeString:
@@ -296,5 +310,6 @@ def option_rows(channel: Channel) -> list[tuple[str, str]]:
         (gettext("Body"), "\n".join(f"{each['key']}={each['value']}" for each in options.get("body_params", ()))),
         (gettext("Body as JSON"), str(options.get("body_template", ""))),
         (gettext("Headers"), names),
+        (gettext("Subjects begin with"), str(options.get("subject_prefix", ""))),
     ]
     return [(name, value) for name, value in rows if value]

@@ -21,17 +21,20 @@ from controlplane.console.editing import ServedForm
 from notifications.admin.forms import PairsField, zone_field
 from notifications.models import Channel, Provider
 from notifications.providers.budgets import budget_of
-from notifications.secrets import encrypt
 
 ADDRESS_MAX: Final = 4096
 SECRET_MAX: Final = 1024
 BUDGET_MAX: Final = 100_000
 KEPT: Final = _("Kept; type to replace it")
 METHODS: Final = (("POST", "POST"), ("GET", "GET"))
-VARIABLES: Final = (
-    "event_type", "service_name", "service_environment", "task_name", "occurred_at", "scheduled_at", "duration_ms",
-    "attempts", "instance_id", "node_name", "console_url", "failure_message", "success_summary",
-)  # fmt: skip
+# Those that are shown again, each with what an empty field means.
+OPTIONS: Final[Mapping[str, Any]] = {
+    "method": "POST",
+    "query_params": [],
+    "body_params": [],
+    "body_template": "",
+    "subject_prefix": "",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,9 @@ PROVIDERS: Final[Mapping[str, Asks]] = {
         "https://hooks.example.com/portal",
         options=("method", "query_params", "body_params", "body_template", "headers"),
     ),
-    Provider.EMAIL: Asks("mail", _("Recipients"), _("Addresses, by commas."), "on-call@example.com"),
+    Provider.EMAIL: Asks(
+        "mail", _("Recipients"), _("Addresses, by commas."), "on-call@example.com", options=("subject_prefix",)
+    ),
     Provider.APPRISE: Asks(
         "hub",
         _("Apprise URL"),
@@ -81,7 +86,8 @@ PROVIDERS: Final[Mapping[str, Asks]] = {
 
 
 class ChannelForm(ServedForm):
-    PLACES: dict[str, str] = {}
+    # What is said of all options is said at the address; a provider that is not set up is no fault of a field.
+    PLACES = {"provider": "address"}
 
     address = forms.CharField(max_length=ADDRESS_MAX, widget=UnfoldAdminTextInputWidget)
     secret = forms.CharField(required=False, max_length=SECRET_MAX, widget=UnfoldAdminPasswordWidget)
@@ -101,6 +107,9 @@ class ChannelForm(ServedForm):
         required=False,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 4, "spellcheck": "false"}),
         help_text=_("In the place of the parameters above, with the same variables."),
+    )
+    subject_prefix = forms.CharField(
+        label=_("Subjects begin with"), required=False, max_length=100, widget=UnfoldAdminTextInputWidget
     )
     headers = PairsField(
         separator=":",
@@ -134,7 +143,6 @@ class ChannelForm(ServedForm):
         self.provider_name = self._provider()
         asks = PROVIDERS[self.provider_name]
         self.fields["provider"].initial = self.initial["provider"] = self.provider_name
-        self.PLACES = {"options": asks.options[0] if asks.options else "address"}
         self._fit_secrets(asks)
         self._fit_options(asks)
         self._fit_budget()
@@ -167,7 +175,7 @@ class ChannelForm(ServedForm):
 
     def _fit_options(self, asks: Asks) -> None:
         options = self.instance.options or {}
-        for name in ("method", "query_params", "body_params", "body_template", "headers"):
+        for name in (*OPTIONS, "headers"):
             if name not in asks.options:
                 self._drop(name)
             elif name != "headers":
@@ -206,11 +214,13 @@ class ChannelForm(ServedForm):
 
     def _options(self) -> dict[str, Any]:
         data = self.cleaned_data
-        options = {**(self.instance.options or {}), "method": data.get("method") or "POST"}
-        for name in ("query_params", "body_params", "body_template"):
-            options[name] = data.get(name) or ([] if name.endswith("params") else "")
+        options = dict(self.instance.options or {})
+        for name, empty in OPTIONS.items():
+            if name in self.fields:
+                options[name] = data.get(name) or empty
         if data.get("drops_headers"):
             options["headers"] = []
         elif data.get("headers"):
-            options["headers"] = [{"key": each["key"], "value": encrypt(each["value"])} for each in data["headers"]]
+            # The service encrypts them.
+            options["headers"] = data["headers"]
         return options

@@ -194,3 +194,12 @@ def environment_choices(chosen: Iterable[str]) -> list[tuple[str, Any]]:
     names = {name for name, _label in known}
     others = dict.fromkeys([*other_environments(), *chosen])
     return [*known, *((name, name) for name in others if name not in names)]
+
+
+def problems_of(form: forms.BaseForm) -> list[str]:
+    """What is wrong with a form, each with the name of its field."""
+    return [
+        f"{form.fields[name].label}: {error}" if name in form.fields else str(error)
+        for name, errors in form.errors.items()
+        for error in errors
+    ]

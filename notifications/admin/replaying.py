@@ -1,17 +1,20 @@
-"""What a rule would have told, as the console shows it: bars by day, and the messages."""
+"""What a rule or a silence would have told, as the console shows it: bars by day, and the messages."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Final
 
-from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext
 
 from controlplane.common.errors import ControlPlaneError
-from notifications.models import Rule
+from notifications.models import Channel, Rule, Silence
 from notifications.services.replay import replay
+from notifications.services.rules import check_rule
+from notifications.services.silences import check_silence
+from notifications.silencing import always
 
 DAYS: Final = (1, 7, 14, 30)
 DAYS_DEFAULT: Final = 7
@@ -27,13 +30,24 @@ class Day:
     share: int
 
 
-def replay_context(request: HttpRequest, rule: Rule, days_text: str) -> dict[str, Any]:  # noqa: ARG001 -- for its zone
-    """The messages of the last days, newest first, in the time zone of the reader."""
-    days = int(days_text) if days_text in {str(each) for each in DAYS} else DAYS_DEFAULT
+def days_of(text: str) -> int:
+    """The days that an address or a button names."""
+    return int(text) if text in {str(each) for each in DAYS} else DAYS_DEFAULT
+
+
+def replay_context(
+    draft: Rule | Silence, days: int, *, channels: Collection[Channel] | None = None
+) -> dict[str, Any]:
+    """The messages of the last days, newest first, by the days of the reader. `channels` are those of a draft of a
+    rule; a silence is taken as if it had been in force all the time."""
     now = timezone.now()
     context: dict[str, Any] = {"days": days, "day_choices": DAYS}
     try:
-        found = replay(rule, now - timedelta(days=days), now)
+        if isinstance(draft, Silence):
+            check_silence(always(draft, days=days, now=now))
+        else:
+            check_rule(draft)
+        found = replay(draft, now - timedelta(days=days), now, channels=channels)
     except ControlPlaneError as error:
         return {**context, "problems": [str(error)]}
     newest = sorted(found.messages, key=lambda message: message.at, reverse=True)

@@ -25,7 +25,8 @@ from controlplane.console.admin import report
 from controlplane.console.editing import ServedAdmin
 from controlplane.console.formatting import NOTHING, admin_url, age, badge, cut, link
 from notifications import words
-from notifications.admin.replaying import replay_context
+from notifications.admin.forms import problems_of
+from notifications.admin.replaying import days_of, replay_context
 from notifications.admin.rule_form import DraftForm, RuleForm
 from notifications.models import Alert, Channel, EventType, Rule
 from notifications.selectors.alerts import alerts, member_counts
@@ -237,7 +238,7 @@ class RuleAdmin(ServedAdmin):
     def replay_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """What the rule would have told over the last days."""
         rule = self.get_page_object(request, object_id)
-        context = replay_context(request, rule, request.GET.get("days", ""))
+        context = replay_context(rule, days_of(request.GET.get("days", "")))
         return self.render_page(
             request,
             rule,
@@ -306,11 +307,8 @@ def draft_replay(request: HttpRequest) -> HttpResponse:
     form = DraftForm(request.POST)
     context: dict[str, Any] = {"is_draft": True, "read_at": timezone.now()}
     if form.is_valid():
-        context |= replay_context(request, form.draft(), request.POST.get("days", ""))
+        days = days_of(request.POST.get("days", ""))
+        context |= replay_context(form.draft(), days, channels=form.chosen_channels)
     else:
-        context["problems"] = [
-            f"{form.fields[name].label}: {error}" if name in form.fields else str(error)
-            for name, errors in form.errors.items()
-            for error in errors
-        ]
+        context["problems"] = problems_of(form)
     return TemplateResponse(request, "admin/notifications/rule/replayed.html", context)

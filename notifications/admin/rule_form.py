@@ -24,10 +24,8 @@ from notifications.admin.forms import (
     zone_field,
 )
 from notifications.models import Channel, Rule
+from notifications.services.rules import GRACE_MAX_S, REPEAT_MIN_S, SECONDS_MAX, THRESHOLD_MAX
 
-SECONDS_MAX: Final = 30 * 86_400
-COUNT_MAX: Final = 100_000
-GRACE_MAX_S: Final = 86_400
 # More would not be found among boxes to tick.
 CHANNELS_OFFERED: Final = 300
 _PLAIN: Final = (
@@ -61,13 +59,13 @@ class RuleForm(ServedForm, ScopeFields):
         0, SECONDS_MAX, label=_("Tell what is new every (s)"), help_text=_("While it goes on and more comes to it.")
     )
     repeat_s = _number(
-        1,
+        REPEAT_MIN_S,
         SECONDS_MAX,
         label=_("Repeat every (s)"),
         required=False,
         help_text=_("While it goes on; empty tells it once."),
     )
-    threshold_count = _number(1, COUNT_MAX, label=_("From so many events on"))
+    threshold_count = _number(1, THRESHOLD_MAX, label=_("From so many events on"))
     threshold_window_s = _number(1, SECONDS_MAX, label=_("Within (s)"))
     missed_start_grace_s = _number(
         1, GRACE_MAX_S, label=_("A start is missed after (s)"), help_text=_("Counts where missed starts are told.")
@@ -136,3 +134,8 @@ class DraftForm(RuleForm):
         """The rule of a valid form, which is stored nowhere."""
         values = {name: value for name, value in self.values().items() if name != "channels"}
         return Rule(**{**values, "name": values["name"] or "draft"})
+
+    @property
+    def chosen_channels(self) -> list[Channel]:
+        """Whom it would tell."""
+        return list(self.cleaned_data["channels"])

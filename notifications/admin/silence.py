@@ -8,6 +8,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
@@ -22,8 +23,10 @@ from controlplane.console.admin import report
 from controlplane.console.editing import ServedAdmin
 from controlplane.console.formatting import NOTHING, age, badge, cut
 from notifications import words
+from notifications.admin.forms import problems_of
+from notifications.admin.replaying import days_of, replay_context
 from notifications.admin.rule import scope_given
-from notifications.admin.silence_form import SilenceForm
+from notifications.admin.silence_form import SilenceDraftForm, SilenceForm
 from notifications.models import Alert, AlertMember, Silence
 from notifications.selectors.alerts import alerts
 from notifications.selectors.scopes import instances_of
@@ -220,3 +223,18 @@ def _meant(silence: Silence) -> dict[str, object]:
     except SelectorInvalid as error:
         return {"scope_problem": str(error)}
     return {"meant_count": count, "sample": presences(list(rows[:SAMPLE])), "more": max(0, count - SAMPLE)}
+
+
+def draft_silence_replay(request: HttpRequest) -> HttpResponse:
+    """What would have been told beside the silence that is being typed: a part below its form."""
+    if request.method != "POST":
+        return HttpResponseNotAllowed(["POST"])
+    if not request.user.has_perm("notifications.view_silence"):
+        raise PermissionDenied
+    form = SilenceDraftForm(request.POST)
+    context: dict[str, Any] = {}
+    if form.is_valid():
+        context |= replay_context(form.draft(), days_of(request.POST.get("days", "")))
+    else:
+        context["problems"] = problems_of(form)
+    return TemplateResponse(request, "admin/notifications/rule/replayed.html", context)

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from django import forms
+from django.http import QueryDict
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import (
@@ -127,3 +128,16 @@ class SilenceForm(ServedForm, ScopeFields):
             "duration_min": data["duration_min"] if is_weekly else None,
             "time_zone": data["time_zone"] if is_weekly else "",
         }
+
+
+class SilenceDraftForm(SilenceForm):
+    """What is typed so far: why does not matter yet, nor until when."""
+
+    def __init__(self, data: QueryDict) -> None:
+        super().__init__(data, instance=Silence())
+        self.fields["reason"].required = False
+
+    def draft(self) -> Silence:
+        """The silence of a valid form, which is stored nowhere."""
+        values = self.values()
+        return Silence(**{**values, "reason": values["reason"] or "draft"})

@@ -1,12 +1,10 @@
 """Rules: when somebody is told, of what and how often; and what a draft of one would have told."""
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any, Final
 
 from django.db.models import Q
 from django.http.response import HttpResponseBase
-from django.utils import timezone
 from rest_framework import serializers
 from rest_framework.response import Response
 
@@ -15,7 +13,6 @@ from controlplane.access.actors import actor_of
 from controlplane.common.errors import Invalid
 from controlplane.common.rest.collections import Collection, detail, detail_query
 from controlplane.common.rest.fields import (
-    BodySerializer,
     BooleanField,
     FlagField,
     IntegerField,
@@ -45,15 +42,22 @@ from notifications.api.bodies import (
     seconds,
     weekdays,
 )
+from notifications.api.replaying import ReplayBody, ReplaySerializer, replayed, told_of
 from notifications.errors import RuleOfChannel
 from notifications.models import Channel, Rule
 from notifications.selectors.rules import get_rule, rules
-from notifications.services.replay import Replay, replay
-from notifications.services.rules import create_rule, delete_rule, update_rule
+from notifications.services.rules import (
+    GRACE_MAX_S,
+    REPEAT_MIN_S,
+    SECONDS_MAX,
+    THRESHOLD_MAX,
+    check_rule,
+    create_rule,
+    delete_rule,
+    update_rule,
+)
 
 CHANNELS_MAX: Final = 100
-REPLAY_DAYS_MAX: Final = 31
-MESSAGES_GIVEN: Final = 500
 
 
 class NamedSerializer(serializers.Serializer[Any]):
@@ -123,13 +127,13 @@ class RuleDraftBody(ScopeBody):
 
     event_types = event_types()
     group_by = serializers.ChoiceField(choices=Rule.GroupBy.choices, required=False)
-    wait_s = seconds(required=False)
-    update_s = seconds(required=False)
-    repeat_s = seconds(required=False, allow_null=True, min_value=1)
+    wait_s = seconds(required=False, max_value=SECONDS_MAX)
+    update_s = seconds(required=False, max_value=SECONDS_MAX)
+    repeat_s = seconds(required=False, allow_null=True, min_value=REPEAT_MIN_S, max_value=SECONDS_MAX)
     tells_resolved = BooleanField(required=False)
-    threshold_count = seconds(required=False, min_value=1)
-    threshold_window_s = seconds(required=False, min_value=1)
-    missed_start_grace_s = IntegerField(required=False, min_value=1, max_value=86_400)
+    threshold_count = seconds(required=False, min_value=1, max_value=THRESHOLD_MAX)
+    threshold_window_s = seconds(required=False, min_value=1, max_value=SECONDS_MAX)
+    missed_start_grace_s = IntegerField(required=False, min_value=1, max_value=GRACE_MAX_S)
     quiet_from = WallTimeField(required=False)
     quiet_until = WallTimeField(required=False)
     quiet_weekdays = weekdays("The day on which they begin; empty is every day.", required=False)
@@ -151,28 +155,8 @@ class RuleChangesBody(RuleBody):
     event_types = event_types(required=False)
 
 
-class ReplayBody(BodySerializer):
+class RuleReplayBody(ReplayBody):
     rule = RuleDraftBody(help_text="A draft; nothing of it is stored.")
-    days = IntegerField(default=7, min_value=1, max_value=REPLAY_DAYS_MAX)
-
-
-class ReplayedMessageSerializer(serializers.Serializer[Any]):
-    at = TimestampField()
-    kind = serializers.CharField()
-    event_type = optional_text()
-    title = serializers.CharField()
-    event_count = serializers.IntegerField()
-    subject_count = serializers.IntegerField()
-
-
-class ReplaySerializer(serializers.Serializer[Any]):
-    since = TimestampField()
-    until = TimestampField()
-    event_count = serializers.IntegerField(help_text="Events that match.")
-    silenced_count = serializers.IntegerField(help_text="Of these, how many a silence would have kept quiet.")
-    message_count = serializers.IntegerField()
-    is_cut = serializers.BooleanField(help_text="There were more events than are read at once; the newest were.")
-    messages = ReplayedMessageSerializer(many=True, help_text=f"The newest {MESSAGES_GIVEN} at most, newest first.")
 
 
 def _values(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,20 +170,6 @@ def _values(body: Mapping[str, Any]) -> dict[str, Any]:
                 raise Invalid(f"channel {key} was not found", field=f"channel_ids.{number}")
         values["channels"] = [found[key] for key in wanted]
     return values
-
-
-def answer_of(found: Replay) -> dict[str, Any]:
-    """A replay as the API writes it."""
-    newest = sorted(found.messages, key=lambda message: message.at, reverse=True)
-    return {
-        "since": found.since,
-        "until": found.until,
-        "event_count": found.event_count,
-        "silenced_count": found.silenced_count,
-        "message_count": len(newest),
-        "is_cut": found.is_cut,
-        "messages": newest[:MESSAGES_GIVEN],
-    }
 
 
 class _OneRuleView(NotificationView):
@@ -268,13 +238,13 @@ class RuleView(_OneRuleView):
 class RuleReplayView(NotificationView):
     @endpoint(
         "What a rule would have told",
-        body=ReplayBody,
+        body=RuleReplayBody,
         responds=ReplaySerializer,
         example={"days": 7, "rule": {"event_types": ["task_failed"], "group_by": "service"}},
     )
     def post(self) -> HttpResponseBase:
         """Runs a draft over the stored events of the last `days`. Nothing is stored or sent."""
         draft = Rule(name="draft", **model_values(self.body["rule"]))
-        now = timezone.now()
-        found = replay(draft, now - timedelta(days=self.body["days"]), now)
-        return Response(ReplaySerializer(answer_of(found)).data)
+        with told_of("rule"):
+            check_rule(draft)
+        return replayed(draft, days=self.body["days"])

@@ -345,20 +345,22 @@ class NotificationChannelTestView(_SettingsView):
         "Send a test",
         body=TestBody,
         responds=TestedSerializer,
-        refusals=(404,),
+        refusals=(404, 409, 429),
         example={"message": "Does this arrive?"},
     )
     def post(self) -> HttpResponseBase:
-        """Really sends, and says what the provider answered. It is in the ledger like any other delivery."""
+        """Really sends, and says what the provider answered. It is in the ledger like any other delivery, and counts
+        against the budget: 429 where that is used up. 409 where what is kept of the channel cannot be read any more."""
         channel = get_channel(self.params["channel_id"])
         message = self.body.get("message", "")
+        preview = preview_of_test(channel, message)
         verdict = send_test(channel, message)
         return Response(
             {
                 "status": "accepted",
                 "channel_id": channel.pk,
                 "provider": channel.provider,
-                "preview_text": preview_of_test(channel, message).text,
+                "preview_text": preview.text,
                 "delivered": verdict.ok,
                 "status_code": verdict.status_code,
                 "provider_code": verdict.provider_code or None,

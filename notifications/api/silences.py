@@ -25,9 +25,11 @@ from notifications.api.base import (
     told_types,
 )
 from notifications.api.bodies import ScopeBody, WallTimeField, ZoneField, event_types, model_values, seconds, weekdays
+from notifications.api.replaying import ReplayBody, ReplaySerializer, replayed, told_of
 from notifications.models import Silence
 from notifications.selectors.silences import get_silence, live_q, silences, standing_of
-from notifications.services.silences import create_silence, end_silence
+from notifications.services.silences import check_silence, create_silence, end_silence
+from notifications.silencing import always
 
 REASON_MAX = 2000
 WEEK_MIN = 7 * 24 * 60
@@ -88,17 +90,26 @@ SILENCES: Collection[Silence] = Collection(
 )
 
 
-class SilenceBody(ScopeBody):
-    """For once, or each week where `start_time` is given."""
+class SilenceDraftBody(ScopeBody):
+    """Each week where `start_time` is given, else all the time."""
 
-    reason = TextField(max_length=REASON_MAX)
     event_types = event_types(required=False, help_text="Empty silences all.")
-    starts_at = TimestampField(required=False, help_text="Now unless said.")
-    ends_at = TimestampField(required=False, allow_null=True, help_text="Of a recurring one: after it no round begins.")
     weekdays = weekdays("On which a round begins.", required=False)
     start_time = WallTimeField(required=False)
     duration_min = seconds(required=False, allow_null=True, min_value=1, max_value=WEEK_MIN)
     time_zone = ZoneField(required=False)
+
+
+class SilenceBody(SilenceDraftBody):
+    """For once, or each week where `start_time` is given."""
+
+    reason = TextField(max_length=REASON_MAX)
+    starts_at = TimestampField(required=False, help_text="Now unless said.")
+    ends_at = TimestampField(required=False, allow_null=True, help_text="Of a recurring one: after it no round begins.")
+
+
+class SilenceReplayBody(ReplayBody):
+    silence = SilenceDraftBody(help_text="A draft; nothing of it is stored.")
 
 
 def values_of(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,6 +140,23 @@ class SilencesView(NotificationView):
         """What is in its scope is counted and not told. At the end one summary tells what is still broken."""
         made = create_silence(values_of(self.body), actor=actor_of(self.request))
         return detail(self, SilenceSerializer, get_silence(made.pk))
+
+
+class SilenceReplayView(NotificationView):
+    @endpoint(
+        "What would have been told beside a silence",
+        body=SilenceReplayBody,
+        responds=ReplaySerializer,
+        example={"days": 7, "silence": {"environments": ["dev"], "event_types": ["task_failed"]}},
+    )
+    def post(self) -> HttpResponseBase:
+        """Runs all rules that are on over the stored events of the last `days`, as if the silence had been in force all
+        the time, or in each of its rounds. Nothing is stored or sent."""
+        days = self.body["days"]
+        draft = always(Silence(reason="draft", **model_values(self.body["silence"])), days=days, now=timezone.now())
+        with told_of("silence"):
+            check_silence(draft)
+        return replayed(draft, days=days)
 
 
 class SilenceView(NotificationView):

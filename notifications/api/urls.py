@@ -22,6 +22,7 @@ urlpatterns = [
     path("deliveries/<name:delivery_id>", deliveries.DeliveryView.as_view()),
     path("deliveries/<name:delivery_id>/retry", deliveries.DeliveryRetryView.as_view()),
     path("silences", silences.SilencesView.as_view()),
+    path("silences/replay", silences.SilenceReplayView.as_view()),
     path("silences/<name:silence_id>", silences.SilenceView.as_view()),
     path("silences/<name:silence_id>/end", silences.SilenceEndView.as_view()),
 ]

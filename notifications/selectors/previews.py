@@ -1,10 +1,8 @@
 """What a message would look like, before any is sent."""
 
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.utils import timezone
@@ -17,7 +15,7 @@ from notifications.engine.rendering import card_of
 from notifications.engine.telling import Telling
 from notifications.models import Channel, EventType
 from notifications.providers.registry import provider_of
-from notifications.selectors.targets import target_of
+from notifications.selectors.targets import target_of, zone_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +37,8 @@ def previews_of(channel: Channel, event_type: str, *, now: datetime) -> list[Pre
     return [_preview(channel, _sample(event_type, code, now), code) for code, _name in settings.LANGUAGES]
 
 
-def zone_of(channel: Channel) -> ZoneInfo:
-    """The zone of the times in its messages."""
-    return ZoneInfo(channel.time_zone or settings.TIME_ZONE)
-
-
-def portal_url() -> str:
-    """The address under which people reach the portal; empty where it does not know."""
-    return str(getattr(settings, "PORTAL_URL", ""))
-
-
 def _preview(channel: Channel, telling: Telling, language: str) -> Preview:
-    card = card_of(telling, language=language, zone=zone_of(channel), portal_url=portal_url())
+    card = card_of(telling, language=language, zone=zone_of(channel.time_zone), portal_url=settings.PORTAL_URL)
     target = replace(target_of(channel), language=language)
     return Preview(language, card, provider_of(channel.provider).preview(target, card))
 
@@ -103,7 +91,3 @@ def _fact(event_type: EventType, now: datetime) -> Fact:
         summary=_("42 orders") if event_type == EventType.TASK_SUCCEEDED else "",
     )
 
-
-def languages() -> Sequence[tuple[str, str]]:
-    """The languages of messages, as (code, name)."""
-    return [(code, str(name)) for code, name in settings.LANGUAGES]

@@ -21,7 +21,7 @@ from notifications.models import Channel, Delivery
 from notifications.models import Provider as ProviderName
 from notifications.providers.base import Target
 from notifications.providers.registry import provider_of
-from notifications.secrets import SecretUnreadable, decrypt, encrypt
+from notifications.secrets import UNREADABLE, SecretUnreadable, decrypt, encrypt
 from notifications.selectors.targets import clear_options, frozen_route
 from notifications.services.bell import ring
 from notifications.services.claims import locked_channel
@@ -93,19 +93,25 @@ def set_enabled(channel: Channel, enabled: bool, *, actor: Actor) -> Channel:
 def delete_channel(channel: Channel, *, actor: Actor) -> None:
     """Delete a channel and the rule of its own. Raises ChannelUnknown.
 
-    What is queued still goes out, each with the target that the channel had; where it was off, it is given up.
+    What is queued still goes out, each with the target that the channel had; where it was off, or where nobody can read
+    that target any more, it is given up.
     """
     # Against whoever enqueues too: what comes later is refused, what came before is seen below.
     stored = Channel.objects.select_for_update().filter(pk=channel.pk).first()
     if stored is None:
         raise ChannelUnknown(f"notification channel {channel.pk} was not found")
     queued = Delivery.objects.filter(channel=stored, status__in=Delivery.OPEN)
-    if not stored.enabled:
+    route, why = "", "" if stored.enabled else WAS_OFF
+    try:
+        route = frozen_route(stored)
+    except SecretUnreadable:
+        why = why or UNREADABLE
+    if why:
         ended = {"next_attempt_at": None, "finished_at": database_now()}
-        given_up = queued.filter(status=Status.PENDING).update(status=Status.FAILED, error=WAS_OFF, **ended)
+        given_up = queued.filter(status=Status.PENDING).update(status=Status.FAILED, error=why, **ended)
         if given_up:
             count_ended(stored.provider, Status.FAILED, given_up)
-    queued.update(target=frozen_route(stored))
+    queued.update(target=route)
     gone = change_of(ChangeKind.DELETED, stored, actor=actor, what=difference(channel_snapshot(stored), NOTHING))
     stored.delete()
     record_changes([gone])

@@ -5,7 +5,6 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from controlplane.common.actors import Actor
@@ -13,6 +12,7 @@ from controlplane.common.changes import ChangeKind, change_of, record_changes
 from controlplane.common.snapshots import difference, snapshot
 from notifications.errors import DeliveryNotFailed
 from notifications.models import Delivery
+from notifications.services.bell import ring
 
 # Without its channel, and without the target that was kept for it, nobody knows where it goes.
 HAS_TARGET = Q(channel__isnull=False) | ~Q(target="")
@@ -26,14 +26,15 @@ def send_again(delivery_ids: Iterable[UUID], *, actor: Actor) -> int:
     """
     failed = Delivery.objects.filter(HAS_TARGET, pk__in=list(delivery_ids), status=Delivery.Status.FAILED)
     rows = list(failed.select_related("channel", "rule", "alert__rule", "folded_into").select_for_update(of=("self",)))
-    now = timezone.now()
     changes = []
     for row in rows:
         before = snapshot(row)
-        row.status, row.attempt_count, row.next_attempt_at, row.finished_at = Delivery.Status.PENDING, 0, now, None
+        row.status, row.attempt_count, row.next_attempt_at, row.finished_at = Delivery.Status.PENDING, 0, None, None
         changes.append(change_of(ChangeKind.CHANGED, row, actor=actor, what=difference(before, snapshot(row))))
     Delivery.objects.bulk_update(rows, ["status", "attempt_count", "next_attempt_at", "finished_at"])
     record_changes(changes)
+    if rows:
+        transaction.on_commit(ring, robust=True)
     return len(rows)
 
 

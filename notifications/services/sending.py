@@ -24,6 +24,7 @@ from controlplane.common.errors import ControlPlaneError
 from notifications.models import Delivery
 from notifications.providers.base import Target, Verdict
 from notifications.providers.registry import provider_of
+from notifications.secrets import UNREADABLE, SecretUnreadable
 from notifications.selectors.deliveries import Lane, due_lanes
 from notifications.selectors.targets import target_of, thawed_route
 from notifications.services.bell import bell, ring
@@ -55,6 +56,8 @@ def send(delivery: Delivery) -> Verdict:
         )
     except ChannelGone:
         return Verdict(ok=False, error=NOWHERE, is_permanent=True)
+    except SecretUnreadable:
+        return Verdict(ok=False, error=UNREADABLE)
     except Exception:
         # A bad message costs only itself.
         logger.exception("delivery.broken id=%s", delivery.pk)

@@ -134,6 +134,7 @@ BODIES = {
     "/enabled": {"enabled": False},
     "/test": {},
     "rules/replay": {"rule": {"event_types": ["task_failed"]}},
+    "silences/replay": {"silence": {}},
     "/silences": {"reason": "why", "ends_at": "2099-01-01T00:00:00Z"},
 }
 # By what stands in it.

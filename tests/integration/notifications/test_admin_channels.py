@@ -1,8 +1,9 @@
 """Channels on the console: made by a form per provider, tried, previewed, and never with their secrets."""
 
-from ipaddress import ip_network
+import ipaddress
 
 import pytest
+from cryptography.fernet import Fernet
 from django.utils import timezone
 
 from agents.models import Event
@@ -15,6 +16,7 @@ from tests.integration.notifications.sink import sink
 
 pytestmark = pytest.mark.django_db
 
+LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 SECRET = "https://open.feishu.cn/open-apis/bot/v2/hook/0123456789abcdef"
 FEISHU = {"provider": "feishu", "name": "on call", "enabled": "on", "language": "zh-hans", "address": SECRET}
 HOOK = {"provider": "custom", "name": "hook", "language": "en", "address": "https://hooks.example.com/x"}
@@ -122,7 +124,7 @@ def test_headers_are_written_and_never_read(operator):
         ({"per_minute": "0"}, "per_minute"),
         ({"provider": "custom", "query_params": "nonsense"}, "query_params"),
         ({"provider": "custom", "query_params": "a=1\na=2"}, "query_params"),
-        ({"provider": "custom", "query_params": "a={{ nonsense }}"}, "method"),
+        ({"provider": "custom", "query_params": "a={{ nonsense }}"}, "query_params"),
         ({"time_zone": "Mars/Olympus"}, "time_zone"),
     ],
 )
@@ -144,7 +146,7 @@ def test_a_name_that_is_taken_is_told(operator):
 
 
 def test_a_test_is_really_sent_and_its_answer_shown(operator, settings):
-    settings.NOTIFY_ALLOW_PRIVATE = (ip_network("127.0.0.0/8"),)
+    settings.NOTIFY_ALLOW_PRIVATE = LOOPBACK
     with sink() as far:
         channel = ChannelFactory(url=far.url, provider="feishu", options={})
         path = url("notifications_channel_test", channel.pk)
@@ -158,6 +160,45 @@ def test_a_test_is_really_sent_and_its_answer_shown(operator, settings):
     assert ("Not delivered" in bad, "sign match fail" in bad, "19021" in bad) == (True, True, True)
     assert ("Not delivered" in text_of(whole), whole.context["object"]) == (True, channel)
     assert Delivery.objects.filter(kind="test").count() == 3
+
+
+def test_a_test_that_the_budget_has_no_room_for_is_told_on_the_page(operator, settings):
+    settings.NOTIFY_ALLOW_PRIVATE = LOOPBACK
+    with sink() as far:
+        channel = ChannelFactory(url=far.url, provider="feishu", options={}, per_minute=1)
+        path = url("notifications_channel_test", channel.pk)
+        operator.post(path)
+        refused = operator.post(path)
+
+    assert "used up what it may send" in refused.context["verdict_problem"]
+    assert refused.context["verdict_problem"] in text_of(refused)
+    assert (len(far.bodies), Delivery.objects.count()) == (1, 1)
+
+
+def test_subjects_of_mails_begin_as_the_channel_says(operator):
+    mail = {"provider": "email", "name": "mail", "language": "en", "address": "ops@example.com"}
+    add(operator, **mail, subject_prefix="[portal]")
+    channel = Channel.objects.get()
+    path = url("notifications_channel_edit", channel.pk)
+
+    shown = operator.get(path).context["adminform"].form["subject_prefix"].value()
+    edit(operator, channel, name="night")
+
+    channel.refresh_from_db()
+    assert (shown, channel.options) == ("[portal]", {"subject_prefix": ""})
+
+
+def test_a_channel_whose_key_is_gone_is_shown_and_says_so_where_it_matters(operator, settings):
+    channel = ChannelFactory()
+    settings.NOTIFY_SECRET_KEYS = (Fernet.generate_key().decode(),)
+
+    page = operator.get(url("notifications_channel_change", channel.pk))
+    tried = operator.post(url("notifications_channel_test", channel.pk))
+    written = edit(operator, channel, address="https://hooks.example.com/new")
+
+    assert page.status_code == 200
+    assert "encrypted with another key" in tried.context["verdict"].error
+    assert said(written) == [f"{channel.name} was changed."]
 
 
 def test_a_viewer_looks_and_sends_nothing():
@@ -235,6 +276,18 @@ def test_a_deleted_channel_leaves_what_is_queued(operator):
     assert asked.status_code == 200
     assert (Channel.objects.count(), queued.channel_id, bool(queued.target)) == (0, None, True)
     assert Event.objects.filter(kind="object.deleted").count() == 1
+
+
+def test_one_whose_key_is_gone_is_deleted_and_what_is_queued_given_up(operator, settings):
+    channel = ChannelFactory()
+    queued = DeliveryFactory(channel=channel)
+    settings.NOTIFY_SECRET_KEYS = (Fernet.generate_key().decode(),)
+
+    operator.post(url("notifications_channel_delete", channel.pk), {"post": "yes"})
+
+    queued.refresh_from_db()
+    assert (Channel.objects.count(), queued.status, queued.target) == (0, "failed", "")
+    assert "encrypted with another key" in queued.error
 
 
 def test_the_list_is_narrowed_by_how_they_fare(operator):

@@ -13,6 +13,7 @@ from tests.factories import (
     AttemptFactory,
     ChannelFactory,
     DeliveryFactory,
+    EventFactory,
     InstanceFactory,
     RuleFactory,
     ServiceFactory,
@@ -346,6 +347,24 @@ def test_the_list_has_a_calendar_and_tells_states_apart(operator):
     reasons = [row.reason for _round, row in page.context["ahead"]]
     assert ("over" in reasons, reasons.count("weekly") >= 6) == (False, True)
     assert {row.reason for row in live.context["cl"].result_list} == {"in force", "to come", "weekly"}
+
+
+def test_a_draft_says_what_would_have_been_told_beside_it():
+    now, service = timezone.now(), ServiceFactory(name="billing", environment="prod")
+    for hours in (1, 2):
+        at = now - timedelta(hours=hours)
+        EventFactory(kind="task.failed", occurred_at=at, service=service, instance__service=service)
+    RuleFactory(event_types=["task_failed"], group_by="event", wait_s=0)
+    client, path = console_as(), "/admin/notifications/silence-replay/"
+
+    page = client.post(path, {"when": "once", "lasts": "1", "days": "7", "environments": ["prod"]})
+    weekly = client.post(path, {"when": "weekly", "days": "7"})
+
+    assert (page.context["message_count"], page.context["replay"].silenced_count) == (0, 2)
+    assert "Without it, 2 messages." in text_of(page)
+    assert weekly.context["problems"] == ["Each begins at: Say when each round begins."]
+    assert (client.get(path).status_code, console_as(None).post(path).status_code) == (405, 403)
+    assert Silence.objects.count() == 0
 
 
 def test_viewers_silence_nothing(outage):

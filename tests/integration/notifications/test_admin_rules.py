@@ -204,7 +204,7 @@ def test_a_draft_is_run_over_the_past_and_stored_nowhere(past):
     draft = {**RULE, "name": "", "group_by": "event", "days": "7", "service_scopes": "prod/billing"}
 
     page = client.post("/admin/notifications/replay/", draft)
-    wrong = client.post("/admin/notifications/replay/", draft | {"selector": "="})
+    wrong = client.post("/admin/notifications/replay/", draft | {"selector": "=", "types_tasks": []})
 
     assert (page.context["message_count"], Rule.objects.count()) == (3, 0)
     assert "Character 1" in "".join(wrong.context["problems"])

@@ -14,8 +14,10 @@ from tests.factories import (
     AttemptFactory,
     ChannelFactory,
     DeliveryFactory,
+    EventFactory,
     InstanceFactory,
     RuleFactory,
+    ServiceFactory,
     SilenceFactory,
 )
 from tests.integration.api_client import api_as
@@ -148,7 +150,8 @@ def test_what_was_given_up_is_sent_again_once(api):
     assert [each.status_code for each in answers] == [200, 409]
     assert answers[0].json()["status"] == "pending"
     assert (delivery.status, delivery.attempt_count, delivery.finished_at) == ("pending", 0, None)
-    assert delivery.next_attempt_at <= timezone.now()
+    # Due at once.
+    assert delivery.next_attempt_at is None
     assert Event.objects.filter(subject=f"notifications.delivery:{delivery.pk}").count() == 1
 
 
@@ -241,6 +244,38 @@ def test_silences_are_narrowed_to_those_that_live_and_those_that_recur(api):
 
     assert (found(live="true"), found(live="false")) == ({live.pk, weekly.pk}, {over.pk})
     assert (found(recurs="true"), found(recurs="false")) == ({weekly.pk}, {live.pk, over.pk})
+
+
+def test_a_draft_is_run_over_the_past_beside_the_rules_that_are_on_and_stored_nowhere():
+    viewer, now = api_as("viewer"), timezone.now()
+    for environment, hours in (("dev", 1), ("prod", 2), ("dev", 24 * 9)):
+        service = ServiceFactory(environment=environment)
+        at = now - timedelta(hours=hours)
+        EventFactory(kind="task.failed", occurred_at=at, service=service, instance__service=service)
+    RuleFactory(event_types=["task_failed"], group_by="event", wait_s=0)
+    RuleFactory(event_types=["task_failed"], enabled=False)
+
+    body = viewer.post("silences/replay", {"silence": {"environments": ["dev"]}, "days": 7}).json()
+    every_day = {"weekdays": list(range(7)), "start_time": "00:00", "duration_min": 24 * 60}
+    weekly = viewer.post("silences/replay", {"silence": every_day, "days": 7}).json()
+
+    assert (body["event_count"], body["silenced_count"]) == (2, 1)
+    assert (body["message_count"], body["messages_without"], body["stopped_at"]) == (1, 2, None)
+    assert (weekly["silenced_count"], weekly["message_count"]) == (2, 0)
+    assert Silence.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("silence", "problem"),
+    [
+        (None, ("missing", ["body", "silence"])),
+        ({"selector": "="}, ("selector", ["body", "silence", "selector"])),
+        ({"start_time": "02:00"}, ("value_error", ["body", "silence", "weekdays"])),
+        ({"reason": "why"}, ("extra_forbidden", ["body", "silence", "reason"])),
+    ],
+)
+def test_a_draft_that_cannot_be_is_refused(api, silence, problem):
+    assert problems(api.post("silences/replay", {"silence": silence} if silence else {})) == [problem]
 
 
 @pytest.mark.parametrize(

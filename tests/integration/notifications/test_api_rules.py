@@ -171,6 +171,9 @@ def test_a_draft_is_run_over_the_past_and_stored_nowhere():
     assert (body["event_count"], body["message_count"], body["silenced_count"], body["is_cut"]) == (2, 2, 0, False)
     assert [message["event_count"] for message in body["messages"]] == [1, 1]
     assert body["messages"][0]["at"] > body["messages"][1]["at"]
+    assert (body["stopped_at"], body["messages_without"]) == (None, None)
     assert Rule.objects.count() == 0
+    half = draft | {"quiet_from": "22:00"}
+    assert problems(viewer.post("rules/replay", {"rule": half})) == [("value_error", ["body", "rule", "quiet_until"])]
     assert problems(viewer.post("rules/replay", {"rule": draft, "days": 32})) == [("less_than_equal", ["body", "days"])]
     assert problems(viewer.post("rules/replay", {"rule": {}})) == [("missing", ["body", "rule", "event_types"])]

@@ -1,8 +1,9 @@
 """The settings API of the reference control plane: channels, each with a rule of its own (contract 7.1)."""
 
-from ipaddress import ip_network
+import ipaddress
 
 import pytest
+from cryptography.fernet import Fernet
 
 from agents.models import Event
 from notifications.models import Channel, Delivery, Rule
@@ -18,6 +19,7 @@ URL = "https://open.feishu.cn/open-apis/bot/v2/hook/0123456789abcdef"
 FEISHU = {"name": "on call", "provider": "feishu", "webhook_url": URL}
 CONFIG = {"method": "post", "body_params": [{"key": "text", "value": "{{ task_name }}"}]}
 CUSTOM = {"name": "hook", "provider": "custom", "webhook_url": "https://hooks.example.com/x", "custom_config": CONFIG}
+LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 SCOPES = [{"name": "billing", "environment": "prod"}]
 
 
@@ -214,7 +216,7 @@ def test_a_deleted_channel_takes_its_rule_along_and_leaves_what_is_queued(api):
 
 
 def test_a_test_is_really_sent_and_the_answer_told(api, settings):
-    settings.NOTIFY_ALLOW_PRIVATE = (ip_network("127.0.0.0/8"),)
+    settings.NOTIFY_ALLOW_PRIVATE = LOOPBACK
     with sink() as far:
         channel = ChannelFactory(url=far.url, provider="feishu", options={})
         good = api.post(f"{CHANNELS}/{channel.pk}/test", {"message": "Does this arrive?"}).json()
@@ -233,6 +235,31 @@ def test_a_test_is_really_sent_and_the_answer_told(api, settings):
     assert (bad["delivered"], bad["status_code"], bad["provider_code"]) == (False, 200, "19021")
     assert "sign match fail" in bad["error"]
     assert sorted(Delivery.objects.values_list("kind", "status")) == [("test", "delivered"), ("test", "failed")]
+
+
+def test_a_test_that_the_budget_has_no_room_for_is_refused_and_sent_nowhere(api, settings):
+    settings.NOTIFY_ALLOW_PRIVATE = LOOPBACK
+    with sink() as far:
+        channel = ChannelFactory(url=far.url, provider="feishu", options={}, per_minute=1)
+        answers = [api.post(f"{CHANNELS}/{channel.pk}/test") for _ in range(2)]
+
+    assert [each.status_code for each in answers] == [200, 429]
+    assert 0 < int(answers[1]["Retry-After"]) <= 60
+    assert "second" in answers[1].json()["detail"]
+    assert (len(far.bodies), Delivery.objects.count()) == (1, 1)
+
+
+def test_a_channel_whose_key_is_gone_is_listed_and_conflicts(api, settings):
+    channel = ChannelFactory()
+    settings.NOTIFY_SECRET_KEYS = (Fernet.generate_key().decode(),)
+
+    path = f"{CHANNELS}/{channel.pk}"
+
+    assert [item["id"] for item in api.get(CHANNELS).json()["items"]] == [channel.pk]
+    assert api.post(f"{path}/test").status_code == 409
+    assert api.patch(path, {"name": "night"}).status_code == 200
+    assert problems(api.patch(path, {"custom_config": CONFIG})) == [("value_error", ["body", "webhook_url"])]
+    assert api.patch(path, {"webhook_url": URL, "custom_config": CONFIG}).status_code == 200
 
 
 def test_a_message_of_a_test_has_its_limit(api):
