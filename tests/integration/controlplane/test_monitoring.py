@@ -136,7 +136,7 @@ def test_the_dashboard_can_be_imported_into_any_grafana():
     rows = [panel["title"] for panel in DASHBOARD["panels"] if panel["type"] == "row"]
     ids = [panel["id"] for panel in DASHBOARD["panels"]]
 
-    assert rows == ["Fleet", "Tasks", "Commands", "Ingest", "Portal"]
+    assert rows == ["Fleet", "Tasks", "Commands", "Ingest", "Portal", "Notifications"]
     assert len(set(ids)) == len(ids)
     assert {json.dumps(panel["datasource"], sort_keys=True) for panel in PANELS} == {
         '{"type": "prometheus", "uid": "${datasource}"}'
